@@ -1,0 +1,1 @@
+"""audit: examines machine-learning models."""

@@ -1,0 +1,571 @@
+"""The nouns of an audit: frozen values, the protocols they meet through, and the tree of errors.
+
+AuditError                  everything a user can mend; the command line turns it into exit code 2
+├── UsageError              a call or a command line that cannot be understood
+├── ConfigError             audit.toml is wrong; lists every mistake at once
+├── DataError               a file, a column or a value of the data cannot be used
+├── ModelError              the model cannot be loaded, raises, or returns what is not a prediction
+│   └── MissingOffer        the model was asked for what it does not offer
+├── RecordError             a result.json is damaged or of another version
+└── OutputError             a report cannot be written
+NotApplicable               a check's way to say "not for me", with the reason
+Stopped                     the deadline or Ctrl-C, raised inside Context.track
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+T = TypeVar("T")
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+Offer = Literal["gradients", "attention", "embedding", "sample", "likelihood", "rules", "uncertainty", "graph"]
+Need = Literal["labels", "decisions", "scores", "groups", "rows", "model", "parameters"] | Offer
+Grade = Literal["computed", "A", "B", "C", "D", "E"]
+Better = Literal["higher", "lower", "zero", "one", "none"]
+Status = Literal["done", "not_applicable", "error", "stopped"]
+Judgement = Literal["pass", "fail", "inconclusive", "undefined", "not_tested", "error"]
+Severity = Literal["high", "medium", "low"]
+Output = Literal["probability", "logit"]
+ModelKind = Literal["predictions", "counts", "torch", "sklearn", "callable", "oracle"]
+Device = Literal["auto", "cpu", "cuda"]
+Scalar = str | int | float | bool | None
+Cell = str | int | float | None
+
+OFFERS: frozenset[str] = frozenset(get_args(Offer))
+ALL = "*"  # in `where`: the measure speaks of all groups of the attribute at once
+
+
+# ------------------------------------------------------------------------------------------------ errors
+class AuditError(Exception):
+    """Base of every error that a user can mend; its text names what was allowed and what came."""
+
+
+class UsageError(AuditError):
+    """A call or command line that cannot be understood."""
+
+
+class ConfigError(AuditError):
+    """A configuration with one or more mistakes, all of them in the message."""
+
+
+class DataError(AuditError):
+    """A file, column or value of the data that cannot be used."""
+
+
+class ModelError(AuditError):
+    """A model that cannot be loaded, raises, or returns what is not a prediction."""
+
+
+class MissingOffer(ModelError):
+    """A model was asked for something it does not offer."""
+
+
+class RecordError(AuditError):
+    """A record (result.json) that is damaged or of another version."""
+
+
+class OutputError(AuditError):
+    """An output that cannot be written."""
+
+
+class NotApplicable(Exception):
+    """Raised by a check that does not suit the subject; its text is the reason."""
+
+
+class Stopped(Exception):
+    """Raised inside Context.track when the deadline has passed or the user pressed Ctrl-C."""
+
+
+# ---------------------------------------------------------------------------------------------- evidence
+def _finite(owner: str, **numbers: float | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and not math.isfinite(number):
+            raise ValueError(f"{owner}: {name} must be a finite number or None with a note, got {number}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A confidence (or, for physical quantities, plausible) range: bounds, level in (0, 1), method."""
+
+    low: float
+    high: float
+    level: float
+    method: str
+
+    def __post_init__(self) -> None:
+        _finite("Interval", low=self.low, high=self.high, level=self.level)
+        if self.low > self.high:
+            raise ValueError(f"Interval: low {self.low} lies above high {self.high}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One number with its doubt; a value of None carries its reason in `note`.
+
+    `where` maps attribute to group, {} for everyone; the group "*" speaks of all groups of the attribute at once.
+    `n` is the number of cases that the value rests on (the denominator of a rate).
+    """
+
+    name: str
+    value: float | None
+    unit: str = ""
+    n: int | None = None
+    interval: Interval | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
+    better: Better = "none"
+    note: str = ""
+    grade: Grade = "computed"
+    kind: Literal["measure"] = "measure"
+
+    def __post_init__(self) -> None:
+        _finite(f"Measure {self.name!r}", value=self.value)
+        if self.value is None and not self.note:
+            raise ValueError(f"Measure {self.name!r}: a value of None needs a note that says why")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """Points of one line, with an optional band; a y of None is a gap and needs a note."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float | None, ...]
+    low: tuple[float | None, ...] = ()
+    high: tuple[float | None, ...] = ()
+    x_label: str = ""
+    y_label: str = ""
+    unit: str = ""
+    n: int | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+    kind: Literal["curve"] = "curve"
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.x), len(self.y)} | {len(side) for side in (self.low, self.high) if side}
+        if len(sizes) != 1:
+            raise ValueError(f"Curve {self.name!r}: x, y, low and high differ in length: {sorted(sizes)}")
+        for number in (*self.x, *self.y, *self.low, *self.high):
+            _finite(f"Curve {self.name!r}", point=number)
+        if None in self.y and not self.note:
+            raise ValueError(f"Curve {self.name!r}: a gap in y needs a note that says why")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows of cells under named columns; `title` is its caption."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    kind: Literal["table"] = "table"
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"Table {self.name!r}: a row has {len(row)} cells, the header {len(self.columns)}")
+            for cell in row:
+                _finite(f"Table {self.name!r}", cell=cell if isinstance(cell, float) else None)
+
+
+Evidence = Measure | Curve | Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one check came to: its evidence, or the reason why there is none (or not all of it)."""
+
+    check: str
+    title: str
+    status: Status
+    evidence: tuple[Evidence, ...] = ()
+    reason: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+
+
+# ----------------------------------------------------------------------------------------- configuration
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemSpec:
+    """[system]: what is audited, in words; nothing is computed from it."""
+
+    name: str = "unnamed system"
+    version: str = ""
+    purpose: str = ""
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """[model]: where the predictions come from; paths are relative to the configuration file."""
+
+    kind: ModelKind = "predictions"
+    factory: str | None = None
+    weights: str | None = None
+    sha256: str | None = None
+    trust: bool = False
+    output: Output = "probability"
+    classes: tuple[str, ...] = ()
+    batch_size: int = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSpec:
+    """[data]: a file (path) or a planted world (world, rows, knobs), and the role of its columns."""
+
+    path: str | None = None
+    world: str | None = None
+    rows: int = 20_000
+    knobs: Mapping[str, float] = field(default_factory=dict)
+    label: str | None = None
+    positive: str | bool | int | float = 1
+    decision: str | None = None
+    score: str | None = None
+    threshold: float = 0.5
+    features: tuple[str, ...] | None = None
+    weight: str | None = None
+    strata: tuple[str, ...] = ()
+    licence: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSpec:
+    """[groups]: protected attributes, their intersections, references and the smallest group judged."""
+
+    attributes: tuple[str, ...] = ()
+    intersect: tuple[tuple[str, ...], ...] = ()
+    reference: Mapping[str, str] = field(default_factory=dict)
+    min_n: int = 30
+    unknown: tuple[str, ...] = ("",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """[run]: seed, device, confidence level of the intervals, deadline in seconds."""
+
+    seed: int = 0
+    device: Device = "auto"
+    confidence: float = 0.95
+    max_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSpec:
+    """[checks]: `only` are prefixes of check ids; `params` maps a check id to its parameters."""
+
+    only: tuple[str, ...] = ()
+    params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """[[gate]]: a promise made beforehand about one measure, overall (by = ()) or in every group of `by`."""
+
+    check: str
+    measure: str
+    by: tuple[str, ...] = ()
+    min: float | None = None
+    max: float | None = None
+    required: bool = True
+    severity: Severity = "high"
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotTested:
+    """[[not_tested]]: a topic that this audit leaves out, and why."""
+
+    topic: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportSpec:
+    """[report]: page templates, and the cell size below which a page hides a group's figures."""
+
+    templates: tuple[str, ...] = ("full",)
+    suppress_below: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineSpec:
+    """[baseline]: an older record; a gated measure that got worse by more than `worse_by` becomes a finding."""
+
+    path: str
+    worse_by: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """audit.toml, nothing else."""
+
+    schema: Literal[1] = 1
+    system: SystemSpec = field(default_factory=SystemSpec)
+    model: ModelSpec = field(default_factory=ModelSpec)
+    data: DataSpec = field(default_factory=DataSpec)
+    groups: GroupSpec = field(default_factory=GroupSpec)
+    run: RunSpec = field(default_factory=RunSpec)
+    checks: CheckSpec = field(default_factory=CheckSpec)
+    gate: tuple[Gate, ...] = ()
+    not_tested: tuple[NotTested, ...] = ()
+    report: ReportSpec = field(default_factory=ReportSpec)
+    baseline: BaselineSpec | None = None
+
+
+# ----------------------------------------------------------------------------------- what is examined
+class Inputs(Protocol):
+    """What a model reads: any container of rows."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: Ints) -> Inputs:
+        """The named rows (k,), in that order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codes:
+    """A categorical column: `values` (n,) index into `levels`; the index len(levels) means unknown."""
+
+    values: NDArray[Any]
+    levels: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def known(self) -> NDArray[np.bool_]:
+        """True (n,) where the level is known."""
+        return np.asarray(self.values < len(self.levels))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """Facts about a model that a report prints and a check may ask for."""
+
+    family: str
+    kind: str
+    name: str = ""
+    classes: tuple[str, ...] = ("0", "1")
+    output: Output = "probability"
+    features: tuple[str, ...] = ()
+    parameters: int | None = None
+    size_bytes: int | None = None
+    digest: str = ""
+    device: str = "cpu"
+    answers_new_inputs: bool = True
+    parameters_open: bool = False
+    stochastic: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class Model(Protocol):
+    """A wrapped model: arrays in, checked float64 scores on the CPU out."""
+
+    @property
+    def family(self) -> str: ...
+
+    @property
+    def card(self) -> Card: ...
+
+    @property
+    def offers(self) -> frozenset[Offer]: ...
+
+    def predict(self, inputs: Any) -> Floats:
+        """Probability of the positive class (n,), or of every class (n, k); raises ModelError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where the data came from."""
+
+    name: str
+    sha256: str = ""
+    licence: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """Rows with their roles; every array has n rows and None means "not there".
+
+    y: class index (n,), 1 = positive. decision: 0/1 (n,) as recorded. score: P(positive) (n,) as recorded.
+    frequency: how many people a row stands for (published counts). weights: survey or importance weights.
+    """
+
+    inputs: Inputs | None
+    groups: Mapping[str, Codes]
+    origin: Origin
+    y: Ints | None = None
+    decision: Ints | None = None
+    score: Floats | None = None
+    weights: Floats | None = None
+    frequency: Ints | None = None
+    strata: Mapping[str, Codes] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ("0", "1")
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        for column in (self.inputs, self.y, self.decision, self.score, *self.groups.values()):
+            if column is not None:
+                return len(column)
+        return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What checks read: the model, its data, and the predictions, made once."""
+
+    model: Model | None
+    data: Dataset
+    y: Ints | None
+    decision: Ints | None
+    score: Floats | None
+    groups: Mapping[str, Codes]
+    slices: tuple[tuple[str, ...], ...] = ()
+    reference: Mapping[str, str] = field(default_factory=dict)
+    threshold: float = 0.5
+    min_n: int = 30
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+class Track(Protocol):
+    """The one loop: shows progress, and stops at the deadline or on Ctrl-C by raising Stopped."""
+
+    def __call__(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """All that a check may use of the world.
+
+    rng: the check's own random stream. stream(name): another named stream, for work that checks share through
+    `scratch`, so that a shared figure does not depend on who asked first. confidence: level of the intervals.
+    """
+
+    rng: np.random.Generator
+    stream: Callable[[str], np.random.Generator]
+    track: Track
+    scratch: dict[Any, Any]
+    confidence: float = 0.95
+
+
+# --------------------------------------------------------------------------------------------- the record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceRuling:
+    """How one slice of a gate was judged; `ref` points to its measure in the record ("check#index")."""
+
+    ref: str
+    outcome: Judgement
+    reason: str
+    detectable: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """How a gate was judged: the worst slice decides, and comes first."""
+
+    gate: Gate
+    outcome: Judgement
+    reason: str
+    slices: tuple[SliceRuling, ...] = ()
+    origin: Literal["spec", "default", "baseline"] = "spec"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The answer in one word, the count of required gates by judgement, and the measures worth a headline."""
+
+    outcome: Literal["pass", "fail", "inconclusive", "error", "ungated"]
+    required: Mapping[str, int]
+    headline: tuple[str, ...]
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectCard:
+    """The system and the data as the report prints them; `groups` maps attribute to group to size."""
+
+    model: Card | None
+    origin: Origin
+    rows: int
+    people: int
+    features: tuple[str, ...]
+    classes: tuple[str, ...]
+    positives: int | None
+    groups: Mapping[str, Mapping[str, int]]
+    unknown: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """What is needed to repeat the run on this machine: versions, seed, device, hashes, the command."""
+
+    audit: str
+    python: str
+    platform: str
+    packages: Mapping[str, str]
+    seed: int
+    device: str
+    hashes: Mapping[str, str]
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """The one block whose figures differ between two equal runs: time, duration, energy."""
+
+    started: str
+    seconds: float
+    check_seconds: Mapping[str, float] = field(default_factory=dict)
+    outcomes: tuple[Outcome, ...] = ()
+    rulings: tuple[Ruling, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The record: everything a renderer may draw, and the only thing that is kept."""
+
+    schema: Literal[1] = 1
+    spec: Spec
+    subject: SubjectCard
+    environment: Environment
+    outcomes: tuple[Outcome, ...]
+    rulings: tuple[Ruling, ...]
+    not_tested: tuple[NotTested, ...]
+    limitations: tuple[str, ...]
+    verdict: Verdict
+    complete: bool
+    run: Run
+
+    @property
+    def all_outcomes(self) -> tuple[Outcome, ...]:
+        """The outcomes of every check, those that measure this very run last."""
+        return self.outcomes + self.run.outcomes
+
+    @property
+    def all_rulings(self) -> tuple[Ruling, ...]:
+        """Every ruling, those on measurements of this very run last."""
+        return self.rulings + self.run.rulings
+
+    def find(self, ref: str) -> Evidence:
+        """The evidence that a reference "check#index" names; raises RecordError."""
+        check, _, index = ref.rpartition("#")
+        for outcome in self.all_outcomes:
+            if outcome.check == check and index.isdigit() and int(index) < len(outcome.evidence):
+                return outcome.evidence[int(index)]
+        raise RecordError(f"the record has no evidence {ref!r}")

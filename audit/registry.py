@@ -1,0 +1,108 @@
+"""Where checks, explainers, families, worlds and renderers are known by name: being there is being registered."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, Literal, TypeVar
+
+from audit.core import Context, Evidence, Need, Subject, UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+Kind = Literal["checks", "explainers", "families", "worlds", "renderers"]
+ROOMS: Mapping[Kind, tuple[str, ...]] = {
+    "checks": ("audit.performance", "audit.fairness", "audit.explain", "audit.robustness", "audit.carbon"),
+    "explainers": ("audit.explain",),
+    "families": ("audit.models",),
+    "worlds": ("audit.data.worlds",),
+    "renderers": ("audit.reports",),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One registered function: id, title, what it needs, its sources and its keyword parameters."""
+
+    id: str
+    title: str
+    function: Callable[..., Any]
+    needs: frozenset[Need] = frozenset()
+    sources: tuple[str, ...] = ()
+    volatile: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def doc(self) -> str:
+        """The function's docstring, cleaned."""
+        return inspect.getdoc(self.function) or ""
+
+
+_entries: dict[Kind, dict[str, Entry]] = {kind: {} for kind in ROOMS}
+_seen: set[Kind] = set()
+
+
+def _register(kind: Kind, id: str, function: F, **facts: Any) -> F:
+    known = _entries[kind].get(id)
+    if known is not None and known.function.__module__ != function.__module__:
+        raise UsageError(f"{kind}: {id!r} is registered twice, by {known.function.__module__} and {function.__module__}")
+    signature = inspect.signature(function).parameters.values()
+    params = {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY}
+    _entries[kind][id] = Entry(id=id, function=function, params=params, **facts)
+    return function
+
+
+CheckFunction = Callable[..., Iterator[Evidence]]
+C = TypeVar("C", bound=CheckFunction)
+
+
+def check(
+    id: str, *, title: str, needs: set[Need] = frozenset(), sources: tuple[str, ...] = (), volatile: bool = False  # type: ignore[assignment]
+) -> Callable[[C], C]:
+    """Register a check: `f(subject, context, *, parameters) -> Iterator[Evidence]`.
+
+    volatile: the check measures this very run (time, energy), so two equal runs differ in its figures.
+    """
+    return lambda f: _register("checks", id, f, title=title, needs=frozenset(needs), sources=sources, volatile=volatile)
+
+
+def explainer(id: str, *, title: str, needs: frozenset[Need] = frozenset(), sources: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Register an explainer, an attribution method."""
+    return lambda f: _register("explainers", id, f, title=title, needs=needs, sources=sources)
+
+
+def family(id: str, *, title: str, sources: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Register a family of models, or the adapter of a kind of models."""
+    return lambda f: _register("families", id, f, title=title, sources=sources)
+
+
+def world(id: str, *, title: str, sources: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Register a planted world: `f(*, knobs) -> World`."""
+    return lambda f: _register("worlds", id, f, title=title, sources=sources)
+
+
+def renderer(id: str, *, title: str, sources: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Register a renderer: `f(report) -> str`."""
+    return lambda f: _register("renderers", id, f, title=title, sources=sources)
+
+
+def entries(kind: Kind) -> Mapping[str, Entry]:
+    """All that is registered of one kind, sorted by id; the first call imports the rooms and the plug-ins."""
+    if kind not in _seen:
+        _seen.add(kind)
+        for room in ROOMS[kind]:
+            package = importlib.import_module(room)
+            for module in pkgutil.walk_packages(package.__path__, f"{room}."):
+                importlib.import_module(module.name)
+        for plugin in entry_points(group="audit.plugins"):
+            plugin.load()
+    return dict(sorted(_entries[kind].items()))
+
+
+def run_check(entry: Entry, subject: Subject, context: Context, params: Mapping[str, Any]) -> Iterator[Evidence]:
+    """Start a check with its parameters; the evidence comes as it is found."""
+    result: Iterator[Evidence] = entry.function(subject, context, **params)
+    return result
