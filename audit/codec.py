@@ -6,6 +6,8 @@ import difflib
 import functools
 import json
 import tomllib
+import types
+import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -13,26 +15,27 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from audit.core import ConfigError, RecordError, Report, Spec
+import audit.core as core
+from audit.core import ConfigError, Gate, RecordError, Report, Spec
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
-_SINGULAR = {"gate": "[[gate]]", "not_tested": "[[not_tested]]"}
+SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+TEMPLATES = ("full",)
 
 
 @functools.cache
 def _adapter(noun: type) -> TypeAdapter[Any]:
-    _forbid_unknown_keys(noun)
-    return TypeAdapter(noun)
-
-
-def _forbid_unknown_keys(noun: type) -> None:
-    """Tell pydantic to refuse unknown keys in every dataclass of core, which itself knows nothing of pydantic."""
-    import audit.core as core
-
+    """Pydantic's view of a noun; unknown keys are refused in every noun, which itself knows nothing of pydantic."""
     for member in vars(core).values():
         if isinstance(member, type) and is_dataclass(member):
             member.__pydantic_config__ = _STRICT  # type: ignore[attr-defined]
+    return TypeAdapter(noun)
+
+
+def suggest(word: str, allowed: Iterable[str]) -> str:
+    """A question that names the nearest allowed word, or an empty text."""
+    near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 # ------------------------------------------------------------------------------------------------ the record
@@ -41,17 +44,172 @@ def dumps(report: Report) -> str:
     return _adapter(Report).dump_json(report, indent=2).decode() + "\n"
 
 
-def loads(text: str, origin: str = "record") -> Report:
-    """The Report in a JSON text; raises RecordError that names `origin` and the damaged path."""
+def loads(text: str | bytes, origin: str = "record") -> Report:
+    """The Report in a JSON text; raises RecordError that names `origin` and the damaged places."""
     try:
         report: Report = _adapter(Report).validate_json(text)
     except ValidationError as error:
-        lines = [f"{_path(problem['loc'])}: {problem['msg']}" for problem in error.errors()[:8]]
-        raise RecordError(f"{origin} is not a record of this version (schema 1): " + "; ".join(lines)) from None
+        problems = [f"{_dotted(problem['loc'])}: {problem['msg']}" for problem in error.errors()[:5]]
+        raise RecordError(f"{origin}: not a record of schema 1: " + "; ".join(problems)) from None
     return report
+
+
+def read_record(path: Path) -> Report:
+    """The Report in a result.json; raises RecordError."""
+    try:
+        return loads(path.read_bytes(), str(path))
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror}); give the result.json of an audit") from None
 
 
 def schema(noun: type[Report] | type[Spec]) -> dict[str, Any]:
     """The JSON Schema (2020-12) of the record or of the configuration."""
-    document = _adapter(noun).json_schema(mode="serialization" if noun is Report else "validation")
-    return {"$schema": SCHEMA_ID, **document}
+    mode: typing.Literal["validation", "serialization"] = "serialization" if noun is Report else "validation"
+    return {"$schema": SCHEMA_DIALECT, **_adapter(noun).json_schema(mode=mode)}
+
+
+# ----------------------------------------------------------------------------------------- the configuration
+def read_spec(path: Path) -> Spec:
+    """The Spec in audit.toml, or in [tool.audit] of pyproject.toml; raises ConfigError with every mistake."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        hint = "" if path.exists() else "; `audit init` writes one"
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}){hint}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: must be UTF-8 text, byte {error.start} is not") from None
+    return spec_from_toml(text, str(path))
+
+
+def spec_from_toml(text: str, origin: str = "audit.toml") -> Spec:
+    """The Spec in a TOML text; raises ConfigError that lists every mistake with the nearest allowed word."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{origin}: not valid TOML: {error}") from None
+    if Path(origin).name == "pyproject.toml":
+        document = document.get("tool", {}).get("audit", {})
+        if not document:
+            raise ConfigError(f"{origin}: has no [tool.audit] table; allowed: the tables of audit.toml beneath it")
+    return spec_from_mapping(document, origin)
+
+
+def spec_from_mapping(document: Mapping[str, Any], origin: str) -> Spec:
+    """The Spec in nested mappings shaped like audit.toml; raises ConfigError with every mistake."""
+    try:
+        text = json.dumps(_reshape(document), default=str)
+        spec: Spec = _adapter(Spec).validate_json(text, strict=True)
+    except ValidationError as error:
+        mistakes = list(dict.fromkeys(_mistake(problem) for problem in error.errors()))
+    else:
+        mistakes = _contradictions(spec)
+        if not mistakes:
+            return spec
+    raise ConfigError("\n".join(f"{origin}: {mistake}" for mistake in mistakes))
+
+
+def _reshape(document: Mapping[str, Any]) -> dict[str, Any]:
+    """audit.toml is kinder to the hand than the nouns: `by = "sex"`, and check parameters directly under [checks]."""
+    shaped = dict(document)
+    if isinstance(checks := shaped.get("checks"), Mapping):
+        parameters = {key: value for key, value in checks.items() if key != "only"}
+        shaped["checks"] = {"only": _listed(checks.get("only", [])), "params": parameters}
+    if isinstance(gates := shaped.get("gate"), Sequence) and not isinstance(gates, str):
+        shaped["gate"] = [
+            {**gate, "by": _listed(gate["by"])} if isinstance(gate, Mapping) and "by" in gate else gate
+            for gate in gates
+        ]
+    return shaped
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _dotted(location: Sequence[int | str]) -> str:
+    return ".".join(str(part) for part in location) or "document"
+
+
+def _section(location: Sequence[int | str]) -> str:
+    """`[data] threshold`, `[[gate]] number 2 min`: a place as the author of a TOML file sees it."""
+    head, *rest = location
+    if head in ("gate", "not_tested") and rest and isinstance(rest[0], int):
+        return " ".join([f"[[{head}]] number {rest[0] + 1}", *map(str, rest[1:])])
+    if head == "checks" and rest[:1] == ["params"]:
+        return f"[checks.{_dotted(rest[1:2])!r}] " + _dotted(rest[2:])
+    return f"[{head}] {_dotted(rest)}" if rest else str(head)
+
+
+def _mistake(problem: Any) -> str:
+    location = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith(("tuple[", "float", "bool", "int", "str")))]
+    place = _section(location)
+    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        allowed = _keys_at(location[:-1])
+        return f"{place}: unknown key; allowed: {', '.join(allowed)}{suggest(str(location[-1]), allowed)}"
+    if problem["type"] == "missing":
+        return f"{place}: is missing; it must be given"
+    came = json.dumps(problem["input"], default=str)
+    hint = suggest(str(problem["input"]), str(problem.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", "))
+    return f"{place}: {problem['msg'].removeprefix('Input ').replace('an object', 'a table').replace('valid array', 'list').replace('valid ', '')}, got {came[:120]}{hint}"
+
+
+def _keys_at(location: Sequence[int | str]) -> list[str]:
+    """The keys that the noun at a place of the document allows."""
+    noun: Any = Spec
+    for part in location:
+        if isinstance(part, int):
+            continue
+        noun = _dataclass_in(typing.get_type_hints(noun).get(part)) if is_dataclass(noun) else None
+    return [entry.name for entry in fields(noun)] if noun is not None and is_dataclass(noun) else []
+
+
+def _dataclass_in(hint: Any) -> Any:
+    if isinstance(hint, types.GenericAlias | types.UnionType) or typing.get_origin(hint):
+        return next((found for found in map(_dataclass_in, typing.get_args(hint)) if found is not None), None)
+    return hint if is_dataclass(hint) else None
+
+
+def _contradictions(spec: Spec) -> list[str]:
+    """What no type can say: values out of range, and keys that need or exclude each other."""
+    run, data, model, groups = spec.run, spec.data, spec.model, spec.groups
+    rules = [
+        (0 < run.confidence < 1, f"[run] confidence: must lie strictly between 0 and 1, got {run.confidence}"),
+        (run.seed >= 0, f"[run] seed: must be 0 or more, got {run.seed}"),
+        (run.max_seconds is None or run.max_seconds > 0, f"[run] max_seconds: must be above 0, got {run.max_seconds}"),
+        (groups.min_n >= 0, f"[groups] min_n: must be 0 or more, got {groups.min_n}"),
+        (data.rows > 0, f"[data] rows: must be above 0, got {data.rows}"),
+        (model.batch_size > 0, f"[model] batch_size: must be above 0, got {model.batch_size}"),
+        (spec.report.suppress_below >= 0, f"[report] suppress_below: must be 0 or more, got {spec.report.suppress_below}"),
+        (bool(data.path) != bool(data.world), "[data]: give either path (a file) or world (a planted world)"),
+        (
+            model.kind not in ("torch", "sklearn", "callable") or bool(model.factory or model.weights),
+            f"[model] factory: kind {model.kind!r} needs it, as \"package.module:function\"",
+        ),
+        (model.kind != "oracle" or bool(data.world), "[model] kind: 'oracle' needs [data] world"),
+        (
+            model.factory is None or model.factory.count(":") == 1,
+            f"[model] factory: must read \"package.module:function\", got {model.factory!r}",
+        ),
+    ]
+    mistakes = [message for holds, message in rules if not holds]
+    for template in spec.report.templates:
+        if template not in TEMPLATES:
+            mistakes.append(f"[report] templates: allowed: {', '.join(TEMPLATES)}, got {template!r}")
+    for number, subset in enumerate(groups.intersect, 1):
+        for name in subset:
+            if groups.attributes and name not in groups.attributes:
+                mistakes.append(f"[groups] intersect: entry {number} names {name!r}; allowed: {', '.join(groups.attributes)}{suggest(name, groups.attributes)}")
+    for name in groups.reference:
+        if groups.attributes and name not in groups.attributes:
+            mistakes.append(f"[groups] reference: {name!r} is no attribute; allowed: {', '.join(groups.attributes)}{suggest(name, groups.attributes)}")
+    for number, gate in enumerate(spec.gate, 1):
+        mistakes += [f"[[gate]] number {number} {text}" for text in _gate_mistakes(gate)]
+    return mistakes
+
+
+def _gate_mistakes(gate: Gate) -> list[str]:
+    if gate.min is None and gate.max is None:
+        return ["min, max: at least one of them must be given"]
+    if gate.min is not None and gate.max is not None and gate.min > gate.max:
+        return [f"min: must not lie above max, got min {gate.min} and max {gate.max}"]
+    return []

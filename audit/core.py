@@ -15,6 +15,7 @@ Stopped                     the deadline or Ctrl-C, raised inside Context.track
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar, get_args
@@ -569,3 +570,8 @@ class Report:
             if outcome.check == check and index.isdigit() and int(index) < len(outcome.evidence):
                 return outcome.evidence[int(index)]
         raise RecordError(f"the record has no evidence {ref!r}")
+
+
+def stream(seed: int, name: str) -> np.random.Generator:
+    """The random stream of one name: adding or dropping another name changes nothing in it."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(zlib.crc32(name.encode()),)))

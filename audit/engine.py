@@ -1,0 +1,341 @@
+"""The engine: plan the checks, run them one by one, judge what they found, and write the record."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from audit import codec, registry
+from audit.codec import suggest
+from audit.core import (
+    OFFERS,
+    AuditError,
+    ConfigError,
+    Context,
+    Environment,
+    Evidence,
+    NotApplicable,
+    NotTested,
+    Outcome,
+    Report,
+    Ruling,
+    Run,
+    Spec,
+    Status,
+    Stopped,
+    Subject,
+    T,
+    Track,
+    stream,
+)
+from audit.judge import compare, judge, verdict
+from audit.registry import Entry
+from audit.subject import describe
+
+Progress = Callable[[int, int | None, str], None]
+DEADLINE = "the deadline (max_seconds) has passed"
+INTERRUPTED = "stopped by Ctrl-C"
+PACKAGES = ("captum", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "torch")
+LACKING: Mapping[str, str] = {
+    "labels": "the data has no label column",
+    "decisions": "there are no decisions: no decision column, and no score to cut at a threshold",
+    "scores": "there are no scores",
+    "groups": "no protected attribute is named in [groups] attributes",
+    "rows": "the data are published counts, not rows of individuals",
+    "model": "there is no model that could answer changed inputs, only recorded predictions",
+    "parameters": "the model's parameters are not open to inspection",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One check of the plan, with the parameters it will run with."""
+
+    entry: Entry
+    params: Mapping[str, Any]
+
+
+def silent(done: int, total: int | None, label: str) -> None:
+    """The progress of a library call: nothing is shown."""
+
+
+# ---------------------------------------------------------------------------------------------------- plan
+def plan(spec: Spec) -> tuple[Step, ...]:
+    """The checks that a configuration asks for, volatile ones last; raises ConfigError with every mistake."""
+    checks = registry.entries("checks")
+    mistakes = [
+        f"[checks] only: no check begins with {prefix!r}; allowed: {', '.join(_prefixes(checks))}"
+        f"{suggest(prefix, [*_prefixes(checks), *checks])}"
+        for prefix in spec.checks.only
+        if not any(_matches(id, prefix) for id in checks)
+    ]
+    for id, params in spec.checks.params.items():
+        if id not in checks:
+            mistakes.append(f"[checks] {id!r}: no such check; allowed: {', '.join(checks)}{suggest(id, checks)}")
+        else:
+            mistakes += _parameter_mistakes(checks[id], params)
+    slicers = {*spec.groups.attributes, *spec.data.strata, "feature"}
+    for number, gate in enumerate(spec.gate, 1):
+        if gate.check not in checks:
+            mistakes.append(
+                f"[[gate]] number {number} check: no check {gate.check!r}; allowed: {', '.join(checks)}"
+                f"{suggest(gate.check, checks)}"
+            )
+        mistakes += [
+            f"[[gate]] number {number} by: {name!r} is no attribute; allowed: {', '.join(sorted(slicers))}"
+            f"{suggest(name, slicers)}"
+            for name in gate.by
+            if spec.groups.attributes and name not in slicers
+        ]
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    chosen = [entry for id, entry in checks.items() if _chosen(spec, id)]
+    steps = [Step(entry=entry, params={**entry.params, **spec.checks.params.get(entry.id, {})}) for entry in chosen]
+    return tuple(sorted(steps, key=lambda step: step.entry.volatile))
+
+
+def _matches(id: str, prefix: str) -> bool:
+    return id == prefix or id.startswith(f"{prefix}.")
+
+
+def _chosen(spec: Spec, id: str) -> bool:
+    return not spec.checks.only or any(_matches(id, prefix) for prefix in spec.checks.only)
+
+
+def _prefixes(checks: Iterable[str]) -> list[str]:
+    return sorted({id.split(".")[0] for id in checks})
+
+
+def _parameter_mistakes(entry: Entry, params: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in params.items():
+        if name not in entry.params:
+            allowed = ", ".join(entry.params) or "none"
+            yield f"[checks.{entry.id!r}] {name}: unknown parameter; allowed: {allowed}{suggest(name, entry.params)}"
+            continue
+        default = entry.params[name]
+        kinds = (int, float) if isinstance(default, float) or default is None else type(default)
+        kinds = (list, tuple) if isinstance(default, tuple) else kinds
+        if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, kinds):
+            yield f"[checks.{entry.id!r}] {name}: must be like its default {default!r}, got {value!r}"
+
+
+def missing_needs(entry: Entry, subject: Subject) -> str:
+    """Why a check does not suit the subject, or an empty text."""
+    model, data = subject.model, subject.data
+    there = {
+        "labels": subject.y is not None,
+        "decisions": subject.decision is not None,
+        "scores": subject.score is not None,
+        "groups": bool(subject.groups),
+        "rows": data.frequency is None,
+        "model": model is not None and model.card.answers_new_inputs,
+        "parameters": model is not None and model.card.parameters_open,
+        **{offer: model is not None and offer in model.offers for offer in OFFERS},
+    }
+    lacking = [need for need in sorted(entry.needs) if not there[need]]
+    return "; ".join(LACKING.get(need, f"the model does not offer {need!r}") for need in lacking)
+
+
+# ----------------------------------------------------------------------------------------------------- run
+def tracker(progress: Progress, deadline: float) -> Track:
+    """The loop that shows progress and raises Stopped once time.monotonic() has passed the deadline."""
+
+    def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+        size = len(items) if total is None and isinstance(items, Sized) else total
+        for done, item in enumerate(items):
+            if time.monotonic() > deadline:
+                raise Stopped(DEADLINE)
+            progress(done, size, label)
+            yield item
+        progress(size or 0, size, label)
+
+    return track
+
+
+def run(
+    spec: Spec,
+    subject: Subject,
+    *,
+    progress: Progress = silent,
+    started: float | None = None,
+    command: str = "",
+    hashes: Mapping[str, str] | None = None,
+    base: Path | None = None,
+    allow_inconclusive: bool = False,
+) -> Report:
+    """Run every planned check and judge the evidence; Ctrl-C and the deadline leave a valid, partial record.
+
+    `started` is the time.monotonic() from which the deadline counts. Raises ConfigError before any work.
+    """
+    from audit.carbon import meter
+
+    clock = time.monotonic() if started is None else started
+    begun = datetime.now(UTC).isoformat(timespec="seconds")
+    steps = plan(spec)
+    old = _baseline(spec, base)
+    deadline = clock + spec.run.max_seconds if spec.run.max_seconds else float("inf")
+    track = tracker(progress, deadline)
+    scratch: dict[Any, Any] = {"meter": meter.start()}
+    outcomes: list[Outcome] = []
+    seconds: dict[str, float] = {}
+    halted = ""
+    try:
+        for number, step in enumerate(steps):
+            progress(number, len(steps), step.entry.title)
+            before = time.monotonic()
+            if before > deadline:
+                halted = halted or DEADLINE
+            outcomes.append(_run_step(step, subject, spec, track, scratch, halted))
+            seconds[step.entry.id] = round(time.monotonic() - before, 3)
+            if outcomes[-1].status == "stopped":
+                halted = outcomes[-1].reason
+    except KeyboardInterrupt:  # between two checks
+        outcomes += [_outcome(step, "stopped", INTERRUPTED) for step in steps[len(outcomes) :]]
+    progress(len(steps), len(steps), "done")
+    return _record(
+        spec=spec,
+        subject=subject,
+        steps=steps,
+        outcomes=outcomes,
+        old=old,
+        environment=_environment(spec, subject, command, hashes or {}),
+        run=Run(started=begun, seconds=round(time.monotonic() - clock, 3), check_seconds=seconds),
+        allow_inconclusive=allow_inconclusive,
+    )
+
+
+def _run_step(
+    step: Step, subject: Subject, spec: Spec, track: Track, scratch: dict[Any, Any], halted: str
+) -> Outcome:
+    """Run one check; whatever happens to it, what it had yielded is kept and the others go on."""
+    if reason := missing_needs(step.entry, subject):
+        return _outcome(step, "not_applicable", reason)
+    # What this run cost is always told, also of a run that was cut short.
+    if halted and not step.entry.volatile:
+        return _outcome(step, "stopped", f"not begun: {halted.removeprefix('not begun: ')}")
+    context = Context(
+        rng=stream(spec.run.seed, step.entry.id),
+        stream=lambda name: stream(spec.run.seed, name),
+        track=track,
+        scratch=scratch,
+        confidence=spec.run.confidence,
+    )
+    found: list[Evidence] = []
+    try:
+        for evidence in registry.run_check(step.entry, subject, context, step.params):
+            found.append(evidence)
+    except NotApplicable as unsuited:
+        return _outcome(step, "not_applicable", str(unsuited), found)
+    except KeyboardInterrupt:
+        return _outcome(step, "stopped", INTERRUPTED, found)
+    except Stopped as stop:
+        return _outcome(step, "stopped", str(stop), found)
+    except AuditError as error:
+        return _outcome(step, "error", str(error), found)
+    except Exception as error:  # a broken check never hides the others
+        return _outcome(step, "error", f"{type(error).__name__}: {error}", found)
+    return _outcome(step, "done", "", found)
+
+
+def _outcome(step: Step, status: Status, reason: str, found: Iterable[Evidence] = ()) -> Outcome:
+    return Outcome(
+        check=step.entry.id,
+        title=step.entry.title,
+        status=status,
+        evidence=tuple(found),
+        reason=reason,
+        params=dict(step.params),
+        sources=step.entry.sources,
+    )
+
+
+# --------------------------------------------------------------------------------------------------- record
+def _baseline(spec: Spec, base: Path | None) -> Report | None:
+    return None if spec.baseline is None else codec.read_record((base or Path()) / spec.baseline.path)
+
+
+def _record(
+    *,
+    spec: Spec,
+    subject: Subject,
+    steps: Sequence[Step],
+    outcomes: Sequence[Outcome],
+    old: Report | None,
+    environment: Environment,
+    run: Run,
+    allow_inconclusive: bool,
+) -> Report:
+    volatile = {step.entry.id for step in steps if step.entry.volatile}
+    steady = tuple(o for o in outcomes if o.check not in volatile)
+    moving = tuple(o for o in outcomes if o.check in volatile)
+    rulings = rule(spec, outcomes, old)
+    complete = all(o.status != "stopped" for o in outcomes)
+    model = subject.model
+    return Report(
+        spec=spec,
+        subject=describe(subject),
+        environment=environment,
+        outcomes=steady,
+        rulings=tuple(r for r in rulings if r.gate.check not in volatile),
+        not_tested=(*spec.not_tested, *_left_out(spec)),
+        limitations=(*subject.data.notes, *(model.card.notes if model else ())),
+        verdict=verdict(rulings, outcomes, complete=complete, allow_inconclusive=allow_inconclusive),
+        complete=complete,
+        run=replace(run, outcomes=moving, rulings=tuple(r for r in rulings if r.gate.check in volatile)),
+    )
+
+
+def rule(spec: Spec, outcomes: Sequence[Outcome], old: Report | None) -> tuple[Ruling, ...]:
+    """The rulings of the gates, and those against the baseline where there is one."""
+    rulings = judge(spec.gate, outcomes, spec.groups.min_n)
+    if old is None or spec.baseline is None:
+        return rulings
+    return (*rulings, *compare(spec.gate, outcomes, old, spec.baseline.worse_by))
+
+
+def _left_out(spec: Spec) -> Iterator[NotTested]:
+    for id, entry in registry.entries("checks").items():
+        if not _chosen(spec, id):
+            yield NotTested(topic=f"{entry.title} ({id})", why="not asked for: [checks] only names other checks")
+
+
+def _environment(spec: Spec, subject: Subject, command: str, hashes: Mapping[str, str]) -> Environment:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "absent"
+    model = subject.model
+    return Environment(
+        audit=metadata.version("neural-audit"),
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        packages=found,
+        seed=spec.run.seed,
+        device=model.card.device if model else "cpu",
+        hashes={**hashes, "data": subject.data.origin.sha256, **({"model": model.card.digest} if model else {})},
+        command=command or Path(sys.argv[0]).name,
+    )
+
+
+def rejudge(report: Report, spec: Spec, *, base: Path | None = None, allow_inconclusive: bool = False) -> Report:
+    """The same record under the gates of another Spec; nothing is measured again."""
+    gates = replace(report.spec, gate=spec.gate, groups=replace(report.spec.groups, min_n=spec.groups.min_n))
+    outcomes = report.all_outcomes
+    rulings = rule(gates, outcomes, _baseline(spec, base))
+    volatile = {outcome.check for outcome in report.run.outcomes}
+    return replace(
+        report,
+        spec=gates,
+        rulings=tuple(r for r in rulings if r.gate.check not in volatile),
+        run=replace(report.run, rulings=tuple(r for r in rulings if r.gate.check in volatile)),
+        verdict=verdict(rulings, outcomes, complete=report.complete, allow_inconclusive=allow_inconclusive),
+    )

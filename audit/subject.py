@@ -1,0 +1,137 @@
+"""From a Spec to a Subject: the data read once, the model loaded once, its predictions made once."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from audit import registry
+from audit.codec import suggest
+from audit.core import Codes, ConfigError, DataError, Dataset, Floats, Ints, Model, Spec, Subject, SubjectCard, stream
+
+if TYPE_CHECKING:
+    from audit.data.worlds.base import World
+
+
+def prepare(spec: Spec, base: Path) -> Subject:
+    """The subject that a configuration describes; paths are relative to `base`; raises DataError or ModelError."""
+    from audit.models import load
+
+    if spec.data.world:
+        planted = _world(spec)
+        data = planted.draw(spec.data.rows, stream(spec.run.seed, f"world.{spec.data.world}"))
+        data = _with_attributes(data, spec)
+    else:
+        from audit.data import readers
+
+        planted = None
+        data = readers.read(spec, base)
+    return assemble(spec, data, load.load(spec, data, base, world=planted))
+
+
+def assemble(spec: Spec, data: Dataset, model: Model | None) -> Subject:
+    """The subject over a data set and a model (None: the recorded predictions are judged)."""
+    if len(data) == 0:
+        raise DataError(f"{data.origin.name}: has no rows; at least one is needed")
+    score = data.score if model is None or data.inputs is None else model.predict(data.inputs)
+    decision = data.decision if model is None else _decide(score, spec.data.threshold)
+    if decision is None:
+        decision = _decide(score, spec.data.threshold)
+    return Subject(
+        model=model,
+        data=data,
+        y=data.y,
+        decision=decision,
+        score=score,
+        groups=data.groups,
+        slices=(*((name,) for name in data.groups), *spec.groups.intersect),
+        reference=_references(spec, data.groups),
+        threshold=spec.data.threshold,
+        min_n=spec.groups.min_n,
+    )
+
+
+def _decide(score: Floats | None, threshold: float) -> Ints | None:
+    if score is None or score.ndim != 1:
+        return None
+    return (score >= threshold).astype(np.int64)
+
+
+def _world(spec: Spec) -> World:
+    worlds = registry.entries("worlds")
+    name = spec.data.world or ""
+    if name not in worlds:
+        raise ConfigError(f"[data] world: allowed: {', '.join(worlds)}; got {name!r}{suggest(name, worlds)}")
+    make = worlds[name].function
+    knobs = [p for p in inspect.signature(make).parameters]
+    for knob in spec.data.knobs:
+        if knob not in knobs:
+            raise ConfigError(f"[data] knobs: allowed: {', '.join(knobs)}; got {knob!r}{suggest(knob, knobs)}")
+    world: World = make(**spec.data.knobs)
+    return world
+
+
+def _with_attributes(data: Dataset, spec: Spec) -> Dataset:
+    """The world's own attributes, or those of them that [groups] names."""
+    from dataclasses import replace
+
+    wanted = spec.groups.attributes or tuple(data.groups)
+    for name in wanted:
+        if name not in data.groups:
+            known = ", ".join(data.groups)
+            raise ConfigError(f"[groups] attributes: the world has {known}; got {name!r}{suggest(name, data.groups)}")
+    return replace(data, groups={name: data.groups[name] for name in wanted})
+
+
+def _references(spec: Spec, groups: Mapping[str, Codes]) -> Mapping[str, str]:
+    for attribute, level in spec.groups.reference.items():
+        if attribute not in groups:
+            raise ConfigError(
+                f"[groups] reference: allowed: {', '.join(groups)}; got {attribute!r}{suggest(attribute, groups)}"
+            )
+        levels = groups[attribute].levels
+        if level not in levels:
+            shown = ", ".join(levels[:20])
+            raise ConfigError(f"[groups] reference: {attribute} has {shown}; got {level!r}{suggest(level, levels)}")
+    for subset in spec.groups.intersect:
+        for attribute in subset:
+            if attribute not in groups:
+                raise ConfigError(
+                    f"[groups] intersect: allowed: {', '.join(groups)}; got {attribute!r}{suggest(attribute, groups)}"
+                )
+    return dict(spec.groups.reference)
+
+
+def describe(subject: Subject) -> SubjectCard:
+    """The system and the data as the report prints them."""
+    data = subject.data
+    people = data.frequency if data.frequency is not None else np.ones(len(data), dtype=np.int64)
+    sizes = {
+        name: np.bincount(codes.values, weights=people, minlength=len(codes.levels) + 1).astype(int).tolist()
+        for name, codes in data.groups.items()
+    }
+    return SubjectCard(
+        model=subject.model.card if subject.model else None,
+        origin=data.origin,
+        rows=len(data),
+        people=int(people.sum()),
+        features=data.names,
+        classes=data.classes,
+        positives=None if data.y is None or len(data.classes) > 2 else int(people[data.y == 1].sum()),
+        groups={name: dict(zip(data.groups[name].levels, sizes[name], strict=False)) for name in data.groups},
+        unknown={name: sizes[name][len(data.groups[name].levels)] for name in data.groups},
+        notes=data.notes,
+    )
+
+
+def digest(*parts: Any) -> str:
+    """sha256 of arrays and texts, for the record."""
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(part.tobytes() if isinstance(part, np.ndarray) else str(part).encode())
+    return state.hexdigest()
