@@ -1,0 +1,15 @@
+"""Group fairness: arithmetic on labels, decisions and groups, on one tensor of counts."""
+
+from audit.fairness.counts import Counts as Counts
+from audit.fairness.counts import count as count
+from audit.fairness.counts import from_counts as from_counts
+from audit.fairness.metrics import Bounds as Bounds
+from audit.fairness.metrics import GroupMetrics as GroupMetrics
+from audit.fairness.metrics import group_metrics as group_metrics
+from audit.fairness.rates import RATES as RATES
+from audit.fairness.rates import Rate as Rate
+from audit.fairness.rates import Rates as Rates
+from audit.fairness.rates import max_difference as max_difference
+from audit.fairness.rates import min_ratio as min_ratio
+from audit.fairness.rates import rates as rates
+from audit.fairness.rates import theil_index as theil_index

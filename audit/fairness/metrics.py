@@ -1,0 +1,162 @@
+"""Group metrics for a notebook: one call, one result, whatever was asked for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from audit.core import Floats, UsageError
+from audit.fairness.counts import Counts, count
+from audit.fairness.rates import RATES, defined, max_difference, min_ratio, rates, shares
+from audit.stats import bootstrap_counts, gap_interval, percentile_interval, ratio_interval, wilson
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bounds:
+    """Lower and upper bounds, stacked first: by_group (2, g, m), and overall, difference and ratio (2, m)."""
+
+    by_group: Floats
+    overall: Floats
+    difference: Floats
+    ratio: Floats
+    level: float
+    method: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupMetrics:
+    """Metrics of every group (g, m) and over all groups (m,); NaN where undefined.
+
+    groups: one tuple of levels a row, all combinations of the attributes. difference: largest minus smallest; ratio:
+    smallest over largest; groups without a value are left out of both. bootstrap: percentile bounds, where asked for.
+    """
+
+    metrics: tuple[str, ...]
+    attributes: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
+    by_group: Floats
+    overall: Floats
+    difference: Floats
+    ratio: Floats
+    counts: Counts
+    bootstrap: Bounds | None = None
+
+    def intervals(self, level: float = 0.95) -> Bounds:
+        """Closed-form intervals: Wilson for rates, and bounds for difference and ratio that hold for all groups at once.
+
+        Weighted rates use Kish's effective n. The bounds of the difference reach 0 where the groups may be equal, which
+        a bootstrap of the largest difference never does.
+        """
+        groups, everyone = rates(self.counts, self.metrics), rates(self.counts.total(), self.metrics)
+        k, n = np.nan_to_num(groups.value) * groups.effective, groups.effective
+        whole = np.nan_to_num(everyone.value[0]) * everyone.effective[0]
+        columns = range(len(self.metrics))
+        return Bounds(
+            by_group=np.stack(wilson(k, n, level)),
+            overall=np.stack(wilson(whole, everyone.effective[0], level)),
+            difference=np.array([gap_interval(k[:, i], n[:, i], level) for i in columns]).T,
+            ratio=np.array([ratio_interval(k[:, i], n[:, i], level) for i in columns]).T,
+            level=level,
+            method="Wilson; simultaneous Newcombe and Katz",
+        )
+
+    def frame(self) -> pd.DataFrame:
+        """A pandas frame: a row a group, indexed by the attributes, and a column a metric."""
+        import pandas as pd
+
+        columns = [[group[i] for group in self.groups] for i in range(len(self.attributes))]
+        index: Any = pd.MultiIndex.from_arrays(columns, names=self.attributes)
+        if len(self.attributes) == 1:
+            index = index.get_level_values(0)
+        return pd.DataFrame(self.by_group, index=index, columns=list(self.metrics))
+
+
+def group_metrics(
+    y_true: ArrayLike | None,
+    y_pred: ArrayLike | None,
+    *,
+    sensitive_features: Any,
+    metrics: Sequence[str] | None = None,
+    weights: ArrayLike | None = None,
+    frequency: ArrayLike | None = None,
+    n_boot: int = 0,
+    level: float = 0.95,
+    rng: np.random.Generator | None = None,
+) -> GroupMetrics:
+    """Measure every group, and the largest difference and smallest ratio between groups.
+
+    y_true, y_pred (n,): 0 or 1, or None where there is none. sensitive_features: as for `count`; several columns make the
+    groups of their intersection. metrics: names of RATES, by default all that apply. n_boot: bootstrap replicates, drawn
+    from `rng`, which is then needed. Raises DataError and UsageError.
+    """
+    counts = count(y_true, y_pred, sensitive_features=sensitive_features, weights=weights, frequency=frequency)
+    names = _metric_names(metrics, counts)
+    if n_boot and rng is None:
+        raise UsageError("rng: n_boot needs a numpy Generator, got None; allowed is e.g. np.random.default_rng(7)")
+    table = counts.table if counts.weight is None else counts.weight
+    by_group = shares(counts.cells(table), names)
+    return GroupMetrics(
+        metrics=names,
+        attributes=counts.attributes,
+        groups=counts.groups,
+        by_group=by_group,
+        overall=shares(_everyone(table), names),
+        difference=max_difference(by_group),
+        ratio=min_ratio(by_group),
+        counts=counts,
+        bootstrap=_bootstrap(counts, names, n_boot, level, rng) if rng is not None and n_boot else None,
+    )
+
+
+def _metric_names(metrics: Sequence[str] | None, counts: Counts) -> tuple[str, ...]:
+    allowed = defined(counts.labels, counts.decisions)
+    for name in metrics or ():
+        if name not in allowed:
+            near = difflib.get_close_matches(name, allowed, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            why = "needs labels and decisions" if name in RATES else "is unknown"
+            raise UsageError(f"metrics: {name!r} {why}, allowed are {list(allowed)}{hint}")
+    return allowed if metrics is None else tuple(metrics)
+
+
+def _everyone(table: NDArray[Any]) -> NDArray[Any]:
+    """Cells (4,) of all groups together, the unknown included."""
+    cells: NDArray[Any] = table.reshape(-1, 4).sum(axis=0)
+    return cells
+
+
+def _bootstrap(counts: Counts, names: tuple[str, ...], n_boot: int, level: float, rng: np.random.Generator) -> Bounds:
+    draws, scale = _draws(counts, n_boot, rng)
+    sizes = tuple(slice(len(levels)) for levels in counts.levels)
+    drawn = draws if scale is None else draws * scale
+    by_group = shares(drawn[(slice(None), *sizes)].reshape(n_boot, -1, 4), names)
+    overall = shares(drawn.reshape(n_boot, -1, 4).sum(axis=1), names)
+    gap, quotient = max_difference(by_group, axis=1), min_ratio(by_group, axis=1)
+    groups = by_group.shape[1] * len(names)
+    stacked = np.concatenate([by_group.reshape(n_boot, groups), overall, gap, quotient], axis=1)
+    bounds = np.stack(percentile_interval(stacked, level))
+    rest = bounds[:, groups:].reshape(2, 3, len(names))
+    return Bounds(
+        by_group=bounds[:, :groups].reshape(2, -1, len(names)),
+        overall=rest[:, 0],
+        difference=rest[:, 1],
+        ratio=rest[:, 2],
+        level=level,
+        method=f"count bootstrap, {n_boot} replicates",
+    )
+
+
+def _draws(counts: Counts, n_boot: int, rng: np.random.Generator) -> tuple[NDArray[Any], Floats | None]:
+    """Bootstrap tables, and for weighted rows the mean weight of each cell to multiply them with."""
+    draws = bootstrap_counts(counts.table, n_boot, rng)
+    if counts.weight is None:
+        return draws, None
+    return draws, np.divide(counts.weight, counts.table, out=np.zeros(counts.table.shape), where=counts.table > 0)
