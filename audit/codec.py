@@ -180,15 +180,18 @@ def _contradictions(spec: Spec) -> list[str]:
         (data.rows > 0, f"[data] rows: must be above 0, got {data.rows}"),
         (model.batch_size > 0, f"[model] batch_size: must be above 0, got {model.batch_size}"),
         (spec.report.suppress_below >= 0, f"[report] suppress_below: must be 0 or more, got {spec.report.suppress_below}"),
-        (bool(data.path) != bool(data.world), "[data]: give either path (a file) or world (a planted world)"),
+        (
+            sum(map(bool, (data.path, data.factory, data.world))) == 1,
+            "[data]: give one of path (a file), factory (a function that returns a frame), world (a planted world)",
+        ),
         (
             model.kind not in ("torch", "sklearn", "callable") or bool(model.factory or model.weights),
             f"[model] factory: kind {model.kind!r} needs it, as \"package.module:function\"",
         ),
         (model.kind != "oracle" or bool(data.world), "[model] kind: 'oracle' needs [data] world"),
-        (
-            model.factory is None or model.factory.count(":") == 1,
-            f"[model] factory: must read \"package.module:function\", got {model.factory!r}",
+        *(
+            (name is None or name.count(":") == 1, f"[{table}] factory: must read \"package.module:function\", got {name!r}")
+            for table, name in (("model", model.factory), ("data", data.factory))
         ),
     ]
     mistakes = [message for holds, message in rules if not holds]

@@ -221,9 +221,10 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSpec:
-    """[data]: a file (path) or a planted world (world, rows, knobs), and the role of its columns."""
+    """[data]: a file (path), a function that returns a frame (factory) or a planted world (world, rows, knobs), and roles."""
 
     path: str | None = None
+    factory: str | None = None
     world: str | None = None
     rows: int = 20_000
     knobs: Mapping[str, float] = field(default_factory=dict)

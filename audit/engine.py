@@ -326,15 +326,29 @@ def _environment(spec: Spec, subject: Subject, command: str, hashes: Mapping[str
     )
 
 
-def rejudge(report: Report, spec: Spec, *, base: Path | None = None, allow_inconclusive: bool = False) -> Report:
-    """The same record under the gates of another Spec; nothing is measured again."""
-    gates = replace(report.spec, gate=spec.gate, groups=replace(report.spec.groups, min_n=spec.groups.min_n))
+def rejudge(
+    report: Report, spec: Spec, *, base: Path | None = None, new_gates: bool = True, allow_inconclusive: bool = False
+) -> Report:
+    """The same record under the gates of another Spec; nothing is measured again.
+
+    new_gates False: the record's own gates, so its rulings against a baseline, which may be gone, are kept.
+    """
     outcomes = report.all_outcomes
-    rulings = rule(gates, outcomes, _baseline(spec, base))
+    judged = replace(
+        report.spec,
+        gate=spec.gate,
+        baseline=spec.baseline,
+        groups=replace(report.spec.groups, min_n=spec.groups.min_n),
+    )
+    if new_gates:
+        rulings = rule(judged, outcomes, _baseline(spec, base))
+    else:
+        kept = tuple(ruling for ruling in report.all_rulings if ruling.origin == "baseline")
+        rulings = (*judge(spec.gate, outcomes, spec.groups.min_n), *kept)
     volatile = {outcome.check for outcome in report.run.outcomes}
     return replace(
         report,
-        spec=gates,
+        spec=judged,
         rulings=tuple(r for r in rulings if r.gate.check not in volatile),
         run=replace(report.run, rulings=tuple(r for r in rulings if r.gate.check in volatile)),
         verdict=verdict(rulings, outcomes, complete=report.complete, allow_inconclusive=allow_inconclusive),

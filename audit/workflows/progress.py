@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,3 +32,17 @@ def bar(shown: bool) -> Iterator[Progress]:
             bars.update(task, completed=done, total=total, description=label[:60])
 
         yield show
+
+
+@contextmanager
+def lines() -> Iterator[Progress]:
+    """Progress for logs: one line on stderr whenever the work changes its name."""
+    last = ""
+
+    def show(done: int, total: int | None, label: str) -> None:
+        nonlocal last
+        if label != last:
+            last = label
+            sys.stderr.write(f"audit: {label}\n")
+
+    yield show

@@ -1,0 +1,304 @@
+"""The command line: thin, and slow imports only where a command needs them.
+
+Exit codes: 0 every required gate passes, 1 one fails, 2 it could not run, 3 none fails but one is undecided.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from audit.core import AuditError, UsageError
+
+if TYPE_CHECKING:
+    from audit.core import Report
+
+PASSED, FAILED, BROKEN, UNDECIDED = 0, 1, 2, 3
+KINDS = ("checks", "explainers", "families", "worlds", "renderers")
+DESCRIPTION = """\
+Examine a machine-learning model: fairness, explanations, robustness, energy.
+
+  audit init --from predictions.csv     write a commented audit.toml, columns guessed
+  audit run audit.toml                  measure, judge, write out/result.json and out/report.html
+  audit check out/result.json           judge an old record again, perhaps under new gates
+  audit report out/result.json -o md:summary.md
+"""
+EPILOG = """\
+exit codes:
+  0  every required gate passes          2  it could not run (usage, configuration, data, model)
+  1  a required gate fails               3  none fails, but a required one is undecided or untested
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; every mistake becomes one message on stderr and code 2."""
+    try:
+        options = _parser().parse_args(arguments)
+        with _terminate_like_ctrl_c():
+            code: int = options.command(options)
+        return code
+    except AuditError as error:
+        print(f"audit: {_printable(str(error))}", file=sys.stderr)  # noqa: T201
+    except KeyboardInterrupt:
+        print("audit: stopped by Ctrl-C before anything was measured", file=sys.stderr)  # noqa: T201
+    except BrokenPipeError:
+        # The reader of our output went away (`audit list | head`); nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if os.environ.get("AUDIT_DEBUG"):
+            raise
+        message = f"audit: internal error, {type(error).__name__}: {error}\nSet AUDIT_DEBUG=1 to see where."
+        print(_printable(message), file=sys.stderr)  # noqa: T201
+    return BROKEN
+
+
+@contextlib.contextmanager
+def _terminate_like_ctrl_c() -> Iterator[None]:
+    """CI ends a job with SIGTERM: it leaves the same partial record as Ctrl-C."""
+
+    def interrupt(*_: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _printable(text: str) -> str:
+    """Text from data cannot move the cursor or hide a line of the terminal."""
+    return "".join(c if c == "\n" or c.isprintable() else "\ufffd" for c in text)
+
+
+def _say(text: str) -> None:
+    print(_printable(text), file=sys.stderr)  # noqa: T201
+
+
+def _data(text: str) -> None:
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+# ------------------------------------------------------------------------------------------------- parsing
+class _Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is a UsageError like any other, with the nearest allowed word."""
+
+    def error(self, message: str) -> NoReturn:
+        from audit.codec import suggest
+
+        hint = ""
+        if "invalid choice: '" in message:
+            came = message.split("invalid choice: '")[1].split("'")[0]
+            hint = suggest(came, message.split("choose from ")[-1].replace("'", "").rstrip(")").split(", "))
+        elif message.startswith("unrecognized arguments: "):
+            came = message.removeprefix("unrecognized arguments: ").split()[0]
+            hint = suggest(came, [name for action in self._actions for name in action.option_strings])
+        raise UsageError(f"{message}{hint}\n{self.format_usage().strip()}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog="audit", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, function: Any, help: str, description: str = "") -> argparse.ArgumentParser:
+        text = description or help[:1].upper() + help[1:] + "."
+        sub = commands.add_parser(name, help=help, description=text, epilog=EPILOG, formatter_class=raw, allow_abbrev=False)
+        sub.set_defaults(command=function)
+        return sub
+
+    init = command("init", _init, "write a commented audit.toml; an existing file is never overwritten")
+    init.add_argument("--from", dest="source", metavar="FILE", type=Path, help="a CSV, Parquet or Arrow file: its columns are guessed")
+    init.add_argument("path", nargs="?", type=Path, default=Path("audit.toml"), help="the file to write (default: audit.toml)")
+
+    run = command("run", _run, "measure and judge what audit.toml describes")
+    run.add_argument("config", nargs="?", type=Path, default=Path("audit.toml"), help="default: audit.toml")
+    run.add_argument("--only", type=_listed, default=(), metavar="A,B", help="only checks whose id begins so: fairness,explain")
+    run.add_argument("--seed", type=int, help="of every random draw; overrides [run] seed")
+    run.add_argument("--device", choices=("auto", "cpu", "cuda"), help="overrides [run] device")
+    run.add_argument("--max-seconds", type=float, metavar="S", help="stop after S seconds with a partial, valid record")
+    run.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where result.json and report.html go (default: out)")
+    run.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary; errors are still told")
+    _outputs(run)
+    _leniency(run)
+
+    check = command("check", _check, "judge a record again, without the model")
+    check.add_argument("record", type=Path, help="a result.json")
+    check.add_argument("--config", type=Path, metavar="FILE", help="take the gates from this audit.toml instead of the record's own")
+    _outputs(check)
+    _leniency(check)
+
+    report = command("report", _report, "draw a record again, without the model: -o html:PATH -o md:PATH -o junit:PATH")
+    report.add_argument("record", type=Path, help="a result.json")
+    _outputs(report)
+
+    listing = command("list", _list, "what there is: " + ", ".join(KINDS))
+    listing.add_argument("kind", nargs="?", choices=KINDS, default="checks")
+
+    explain = command("explain", _explain, "what a check measures, how, and what its numbers do not say")
+    explain.add_argument("check", metavar="CHECK-ID", help="such as fairness.impact_ratio; `audit list checks` names all")
+
+    schema = command("schema", _schema, "the JSON Schema of audit.toml (config) or of result.json (result)")
+    schema.add_argument("noun", nargs="?", choices=("config", "result"), default="result")
+    return parser
+
+
+def _outputs(parser: argparse.ArgumentParser) -> None:
+    help = "write a rendering: html, md, junit or json to PATH; `-o json` alone prints to stdout; may be repeated"
+    parser.add_argument("-o", "--output", dest="outputs", action="append", default=[], type=_output, metavar="FORMAT:PATH", help=help)
+
+
+def _leniency(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--allow-inconclusive", action="store_true", help="exit 0 instead of 3")
+    parser.add_argument("--exit-zero", action="store_true", help="exit 0 instead of 1 and 3, never instead of 2")
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _output(text: str) -> tuple[str, Path | None]:
+    """FORMAT:PATH; only json may go without a path, to stdout."""
+    format, colon, path = text.partition(":")
+    if not path and (colon or format != "json"):
+        raise argparse.ArgumentTypeError(f"must read FORMAT:PATH (or json for stdout), got {text!r}")
+    return format, Path(path) if path else None
+
+
+def _version() -> str:
+    from audit import __version__
+
+    return f"audit {__version__}"
+
+
+# ------------------------------------------------------------------------------------------------ commands
+def _run(options: argparse.Namespace) -> int:
+    from audit.workflows.examine import examine
+    from audit.workflows.progress import bar, lines
+
+    wanted = [("json", options.out / "result.json"), ("html", options.out / "report.html"), *options.outputs]
+    _check_formats(wanted)
+    progress = bar(False) if options.quiet else bar(True) if sys.stderr.isatty() else lines()
+    with progress as show:
+        report = examine(
+            options.config,
+            only=options.only,
+            seed=options.seed,
+            device=options.device,
+            max_seconds=options.max_seconds,
+            progress=show,
+            allow_inconclusive=options.allow_inconclusive,
+        )
+    return _conclude(report, wanted, options, summary=not options.quiet)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from audit import codec, engine
+
+    _check_formats(options.outputs)
+    report = codec.read_record(options.record)
+    spec = codec.read_spec(options.config) if options.config else report.spec
+    base = options.config.resolve().parent if options.config else options.record.resolve().parent
+    judged = engine.rejudge(
+        report, spec, base=base, new_gates=bool(options.config), allow_inconclusive=options.allow_inconclusive
+    )
+    return _conclude(judged, options.outputs, options, summary=True)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from audit import codec
+
+    if not options.outputs:
+        raise UsageError("report: say what to write, such as -o html:report.html -o md:summary.md -o junit:audit.xml")
+    _check_formats(options.outputs)
+    _write(codec.read_record(options.record), options.outputs)
+    return PASSED
+
+
+def _list(options: argparse.Namespace) -> int:
+    from audit import registry
+
+    found = registry.entries(options.kind)
+    width = max((len(id) for id in found), default=0)
+    _data("\n".join(f"{id:<{width}}  {entry.title}" for id, entry in found.items()))
+    return PASSED
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from audit import registry
+    from audit.codec import suggest
+    from audit.workflows.docs import page
+
+    checks = registry.entries("checks")
+    if options.check not in checks:
+        allowed = ", ".join(checks)
+        raise UsageError(f"explain: no check {options.check!r}; allowed: {allowed}{suggest(options.check, checks)}")
+    _data(page(checks[options.check]))
+    return PASSED
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from audit import codec
+    from audit.core import Report, Spec
+
+    _data(json.dumps(codec.schema(Report if options.noun == "result" else Spec), indent=2))
+    return PASSED
+
+
+def _init(options: argparse.Namespace) -> int:
+    from audit.workflows.init import write
+
+    _say(write(options.path, options.source))
+    return PASSED
+
+
+# -------------------------------------------------------------------------------------------------- ending
+def _check_formats(outputs: Sequence[tuple[str, Path | None]]) -> None:
+    """A wrong format is told before an hour of work, not after."""
+    from audit import registry
+    from audit.codec import suggest
+
+    known = registry.entries("renderers")
+    for format, _ in outputs:
+        if format not in known:
+            raise UsageError(f"-o: no format {format!r}; allowed: {', '.join(known)}{suggest(format, known)}")
+
+
+def _conclude(report: Report, outputs: Sequence[tuple[str, Path | None]], options: argparse.Namespace, *, summary: bool) -> int:
+    from audit.reports import terminal
+
+    paths = _write(report, outputs)
+    if summary:
+        terminal.show(report, paths)
+    if options.exit_zero and report.verdict.exit_code in (FAILED, UNDECIDED):
+        return PASSED
+    return report.verdict.exit_code
+
+
+def _write(report: Report, outputs: Sequence[tuple[str, Path | None]]) -> list[Path]:
+    """Render everything first, then write: a renderer that fails leaves no half of the outputs behind."""
+    from audit.reports.render import render, write
+
+    rendered = [(render(report, format), path) for format, path in outputs]
+    for text, path in rendered:
+        if path is None:
+            _data(text)
+        else:
+            write(text, path)
+    return [path for _, path in rendered if path is not None]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
