@@ -1,0 +1,1 @@
+"""Readers of data, and planted worlds whose truth is known."""

@@ -1,0 +1,1 @@
+"""Planted worlds: data from causal models whose bias and attributions are known exactly."""
