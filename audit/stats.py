@@ -144,22 +144,37 @@ def auc_interval(auc: float, variance: float, smaller: float, level: float = 0.9
 def bootstrap_counts(counts: ArrayLike, replicates: int, rng: np.random.Generator) -> Ints:
     """Bootstrap draws (replicates, *shape) of a table of counts: multinomial, so the cost is free of n (efron1993).
 
-    Equal in law to drawing the rows with replacement and counting again.
+    Equal in law to drawing the rows with replacement and counting again. Fractional (effective) counts are drawn by
+    their shares, as many as their sum rounds to.
     """
-    table = np.asarray(counts, dtype=np.int64)
+    table = np.asarray(counts)
     flat = table.ravel()
-    total = int(flat.sum())
+    total = flat.sum()
     filled = np.flatnonzero(flat)
     draws = np.zeros((replicates, flat.size), dtype=np.int64)
     if total > 0:
-        draws[:, filled] = rng.multinomial(total, flat[filled] / total, size=replicates)
+        draws[:, filled] = rng.multinomial(int(np.rint(total)), flat[filled] / total, size=replicates)
     return draws.reshape(replicates, *table.shape)
 
 
-def percentile_interval(draws: ArrayLike, level: float = 0.95, axis: int = 0) -> Bounds:
-    """Percentile bootstrap interval over an axis of replicates, undefined (NaN) draws left out (efron1993)."""
-    low, high = np.nanquantile(np.asarray(draws, np.float64), [0.5 - level / 2.0, 0.5 + level / 2.0], axis=axis)
-    return np.asarray(low), np.asarray(high)
+def percentile_interval(draws: ArrayLike, level: float = 0.95) -> Bounds:
+    """Percentile bootstrap interval of draws (replicates, ...), NaN draws left out; NaN without any (efron1993)."""
+    ordered = np.sort(np.moveaxis(np.asarray(draws, dtype=np.float64), 0, -1), axis=-1)  # NaN goes last
+    last = np.count_nonzero(~np.isnan(ordered), axis=-1, keepdims=True) - 1
+
+    def quantile(share: float) -> Floats:
+        place = np.maximum(share * last, 0.0)
+        below = np.floor(place).astype(np.int64)
+        low = np.take_along_axis(ordered, below, axis=-1)
+        high = np.take_along_axis(ordered, np.minimum(below + 1, np.maximum(last, 0)), axis=-1)
+        return np.asarray((low + (place - below) * (high - low))[..., 0])
+
+    return quantile(0.5 - level / 2.0), quantile(0.5 + level / 2.0)
+
+
+def bonferroni(level: float, comparisons: int) -> float:
+    """The level at which each of so many intervals has to be made for all of them to hold at `level` (dunn1961)."""
+    return 1.0 - (1.0 - level) / max(comparisons, 1)
 
 
 def gap_interval(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[float, float]:
@@ -172,7 +187,7 @@ def gap_interval(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[float
     k, n = _with_cases(k, n)
     if len(k) < 2:
         return float("nan"), float("nan")
-    low, high = newcombe(*_pairs(k, n), _bonferroni(level, len(k)))
+    low, high = newcombe(*_pairs(k, n), bonferroni(level, pairs(len(k))))
     return max(0.0, float(low.max())), float(high.max())
 
 
@@ -184,12 +199,17 @@ def ratio_interval(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[flo
     k, n = _with_cases(k, n)
     if len(k) < 2:
         return float("nan"), float("nan")
-    low, high = katz(*_pairs(k, n), _bonferroni(level, len(k)))
+    low, high = katz(*_pairs(k, n), bonferroni(level, pairs(len(k))))
     return min(1.0, float(low.min())), min(1.0, float(high.min()))
 
 
 def _floats(*arrays: ArrayLike) -> tuple[Floats, ...]:
     return tuple(np.asarray(array, dtype=np.float64) for array in arrays)
+
+
+def pairs(groups: int) -> int:
+    """How many pairs of groups there are."""
+    return groups * (groups - 1) // 2
 
 
 def divide(top: ArrayLike, bottom: ArrayLike, otherwise: float = np.nan) -> Floats:
@@ -219,7 +239,3 @@ def _pairs(k: Floats, n: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Every ordered pair of different groups."""
     first, second = np.nonzero(~np.eye(len(k), dtype=bool))
     return k[first], n[first], k[second], n[second]
-
-
-def _bonferroni(level: float, groups: int) -> float:
-    return 1.0 - (1.0 - level) / (groups * (groups - 1) / 2)

@@ -52,6 +52,14 @@ class Counts:
         """People whose level is unknown in at least one of the attributes."""
         return self.n - int(self.cells().sum())
 
+    @property
+    def effective(self) -> NDArray[Any]:
+        """The tensor that a bootstrap draws from: people, or weights scaled to sum to Kish's effective n."""
+        if self.weight is None or self.weight2 is None:
+            return self.table
+        squares = float(self.weight2.sum())
+        return self.weight * (float(self.weight.sum()) / squares if squares else 0.0)
+
     def cells(self, table: NDArray[Any] | None = None) -> NDArray[Any]:
         """The known groups as rows (g, 4) of tn, fp, fn, tp; of another tensor of this shape where one is given."""
         known = (self.table if table is None else table)[tuple(slice(len(levels)) for levels in self.levels)]

@@ -134,29 +134,22 @@ def _everyone(table: NDArray[Any]) -> NDArray[Any]:
 
 
 def _bootstrap(counts: Counts, names: tuple[str, ...], n_boot: int, level: float, rng: np.random.Generator) -> Bounds:
-    draws, scale = _draws(counts, n_boot, rng)
-    sizes = tuple(slice(len(levels)) for levels in counts.levels)
-    drawn = draws if scale is None else draws * scale
-    by_group = shares(drawn[(slice(None), *sizes)].reshape(n_boot, -1, 4), names)
-    overall = shares(drawn.reshape(n_boot, -1, 4).sum(axis=1), names)
-    gap, quotient = max_difference(by_group, axis=1), min_ratio(by_group, axis=1)
-    groups = by_group.shape[1] * len(names)
-    stacked = np.concatenate([by_group.reshape(n_boot, groups), overall, gap, quotient], axis=1)
-    bounds = np.stack(percentile_interval(stacked, level))
-    rest = bounds[:, groups:].reshape(2, 3, len(names))
+    draws = bootstrap_counts(counts.effective, n_boot, rng)
+    known = (slice(None), *(slice(len(levels)) for levels in counts.levels))
+    by_group = shares(draws[known].reshape(n_boot, -1, 4), names)
+    overall = shares(draws.reshape(n_boot, -1, 4).sum(axis=1), names)
+    parts = [
+        by_group,
+        overall[:, None],
+        max_difference(by_group, axis=1)[:, None],
+        min_ratio(by_group, axis=1)[:, None],
+    ]
+    bounds = np.stack(percentile_interval(np.concatenate(parts, axis=1), level))
     return Bounds(
-        by_group=bounds[:, :groups].reshape(2, -1, len(names)),
-        overall=rest[:, 0],
-        difference=rest[:, 1],
-        ratio=rest[:, 2],
+        by_group=bounds[:, :-3],
+        overall=bounds[:, -3],
+        difference=bounds[:, -2],
+        ratio=bounds[:, -1],
         level=level,
         method=f"count bootstrap, {n_boot} replicates",
     )
-
-
-def _draws(counts: Counts, n_boot: int, rng: np.random.Generator) -> tuple[NDArray[Any], Floats | None]:
-    """Bootstrap tables, and for weighted rows the mean weight of each cell to multiply them with."""
-    draws = bootstrap_counts(counts.table, n_boot, rng)
-    if counts.weight is None:
-        return draws, None
-    return draws, np.divide(counts.weight, counts.table, out=np.zeros(counts.table.shape), where=counts.table > 0)
