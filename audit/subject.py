@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit import registry
 from audit.codec import suggest
-from audit.core import Codes, ConfigError, DataError, Dataset, Floats, Ints, Model, Spec, Subject, SubjectCard, stream
-
-if TYPE_CHECKING:
-    from audit.data.worlds.base import World
+from audit.core import Codes, ConfigError, DataError, Dataset, Floats, Ints, Model, Spec, Subject, SubjectCard
 
 
 def prepare(spec: Spec, base: Path) -> Subject:
     """The subject that a configuration describes; paths are relative to `base`; raises DataError or ModelError."""
+    from audit.data import readers
     from audit.models import load
 
-    if spec.data.world:
-        planted = _world(spec)
-        data = planted.draw(spec.data.rows, stream(spec.run.seed, f"world.{spec.data.world}"))
-        data = _with_attributes(data, spec)
+    if spec.data.factory:
+        data = readers.from_frame(load.factory(spec.data.factory, base, "data.factory")(), spec)
     else:
-        from audit.data import readers
-
-        planted = None
         data = readers.read(spec, base)
-    return assemble(spec, data, load.load(spec, data, base, world=planted))
+    if spec.data.world:
+        data = _with_attributes(data, spec)
+    return assemble(spec, data, load.load(spec, data, base))
 
 
 def assemble(spec: Spec, data: Dataset, model: Model | None) -> Subject:
@@ -62,24 +54,8 @@ def _decide(score: Floats | None, threshold: float) -> Ints | None:
     return (score >= threshold).astype(np.int64)
 
 
-def _world(spec: Spec) -> World:
-    worlds = registry.entries("worlds")
-    name = spec.data.world or ""
-    if name not in worlds:
-        raise ConfigError(f"[data] world: allowed: {', '.join(worlds)}; got {name!r}{suggest(name, worlds)}")
-    make = worlds[name].function
-    knobs = [p for p in inspect.signature(make).parameters]
-    for knob in spec.data.knobs:
-        if knob not in knobs:
-            raise ConfigError(f"[data] knobs: allowed: {', '.join(knobs)}; got {knob!r}{suggest(knob, knobs)}")
-    world: World = make(**spec.data.knobs)
-    return world
-
-
 def _with_attributes(data: Dataset, spec: Spec) -> Dataset:
     """The world's own attributes, or those of them that [groups] names."""
-    from dataclasses import replace
-
     wanted = spec.groups.attributes or tuple(data.groups)
     for name in wanted:
         if name not in data.groups:
@@ -128,10 +104,3 @@ def describe(subject: Subject) -> SubjectCard:
         notes=data.notes,
     )
 
-
-def digest(*parts: Any) -> str:
-    """sha256 of arrays and texts, for the record."""
-    state = hashlib.sha256()
-    for part in parts:
-        state.update(part.tobytes() if isinstance(part, np.ndarray) else str(part).encode())
-    return state.hexdigest()

@@ -15,3 +15,37 @@ def test_data() -> Path:
     if not (folder / "expected_A.json").exists():
         pytest.skip(f"the real test data is not at {folder}: set AUDIT_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def report_of():
+    """Build a record around outcomes."""
+    from audit.core import Environment, Origin, Report, Run, Spec, SubjectCard, Verdict
+
+    def build(*outcomes) -> Report:
+        return Report(
+            spec=Spec(),
+            subject=SubjectCard(
+                model=None,
+                origin=Origin(name="rows.csv"),
+                rows=1,
+                people=1,
+                features=(),
+                classes=("0", "1"),
+                positives=None,
+                groups={},
+                unknown={},
+            ),
+            environment=Environment(
+                audit="0", python="3", platform="x", packages={}, seed=0, device="cpu", hashes={}, command="audit run"
+            ),
+            outcomes=outcomes,
+            rulings=(),
+            not_tested=(),
+            limitations=(),
+            verdict=Verdict(outcome="ungated", required={}, headline=(), exit_code=0),
+            complete=True,
+            run=Run(started="2026-01-01T00:00:00+00:00", seconds=1.0),
+        )
+
+    return build
