@@ -1,0 +1,1 @@
+"""Explanations: which features moved a model's answers, and how sure that is."""

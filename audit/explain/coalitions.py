@@ -1,0 +1,171 @@
+"""Which coalitions to evaluate, and the one linear map that turns their values into Shapley values.
+
+Shapley values depend only on the odd part of a game, g(S) = (v(S) - v(not S)) / 2, so a design is a list of pairs
+(S, not S), of which it names S; the first pair is (everyone, no one). One design serves all rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from audit.core import Floats, Ints, UsageError
+from audit.explain.masking import Coalitions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """Pairs of coalitions: present (pairs, players) names one of each pair, the first is everyone.
+
+    weights (pairs,): the Shapley kernel's, the first unused. size (pairs,): the class that a pair belongs to, players
+    in the smaller of the two. drawn: size class to its number of pairs, for the classes that were sampled.
+    """
+
+    present: Coalitions
+    weights: Floats
+    size: Ints
+    drawn: dict[int, int]
+
+    @property
+    def exact(self) -> bool:
+        """Whether all coalitions are in the design, and the values therefore exact."""
+        pairs, players = self.present.shape
+        return bool(2 * pairs == 2**players)
+
+
+def design(players: int, budget: int, rng: np.random.Generator) -> Design:
+    """A paired design of at most `budget` coalitions (when 2^players fits, all of them).
+
+    Outer sizes are taken whole while the budget allows (lundberg2017); the rest of it goes to the other sizes alike,
+    which is sampling by leverage scores, uniformly within a size and without replacement (musco2025).
+    Raises UsageError where the budget cannot identify the values.
+    """
+    if players < 1:
+        raise UsageError("players: at least one is needed, got none")
+    least = min(2**players, 4 * players + 2)
+    if budget < least:
+        raise UsageError(
+            f"budget: {players} features need at least {least} coalitions, got {budget}; raise it or join columns into players"
+        )
+    every = {size: _pairs_of(players, size) for size in range(1, players // 2 + 1)}
+    taken = _allocate(players, every, (budget - 2) // 2, rng)
+    blocks = [_class(players, size, count, every[size], rng) for size, count in taken.items()]
+    sizes = np.repeat(np.array(list(taken), dtype=np.int64), [len(block) for block in blocks])
+    weights = [
+        np.full(len(block), _weight(players, size, len(block))) for size, block in zip(taken, blocks, strict=True)
+    ]
+    return Design(
+        present=np.concatenate([np.ones((1, players), dtype=bool), *blocks]),
+        weights=np.concatenate([[0.0], *weights]),
+        size=np.concatenate([[0], sizes]),
+        drawn={size: count for size, count in taken.items() if count < every[size]},
+    )
+
+
+def _pairs_of(players: int, size: int) -> int:
+    whole = math.comb(players, size)
+    return whole // 2 if 2 * size == players else whole
+
+
+def _weight(players: int, size: int, count: int) -> float:
+    """The kernel mass of a size spread over its coalitions in the design (a pair at the middle size holds two)."""
+    mass = (players - 1) / (size * (players - size))
+    return mass / (2 * count if 2 * size == players else count)
+
+
+def _allocate(players: int, every: dict[int, int], budget: int, rng: np.random.Generator) -> dict[int, int]:
+    """Pairs for each size class: whole outer classes first, then equal shares of what is left."""
+    weight = {size: 1 if 2 * size == players else 2 for size in every}
+    taken: dict[int, int] = {}
+    for size in every:
+        left = sum(weight[other] for other in every if other not in taken)
+        if budget * weight[size] < every[size] * left:
+            break
+        taken[size] = every[size]
+        budget -= every[size]
+    rest = [size for size in every if size not in taken]
+    if not rest or not budget:
+        return taken
+    shares = np.array([weight[size] for size in rest]) * (budget / sum(weight[size] for size in rest))
+    counts = np.minimum(np.floor(shares), [float(min(every[size], budget)) for size in rest]).astype(np.int64)
+    odds = shares - np.floor(shares)
+    extra = min(budget - int(counts.sum()), int((odds > 0).sum()))
+    if extra > 0:
+        counts[rng.choice(len(rest), size=extra, replace=False, p=odds / odds.sum())] += 1
+    capped = (min(int(count), every[size]) for size, count in zip(rest, counts, strict=True))
+    return taken | {size: count for size, count in zip(rest, capped, strict=True) if count}
+
+
+def _class(players: int, size: int, count: int, every: int, rng: np.random.Generator) -> Coalitions:
+    """`count` different pairs of one size class: all of them, some of a list, or drawn until there are enough."""
+    if every <= 4 * count:
+        halves = itertools.islice(
+            itertools.combinations(range(players), size), every
+        )  # with 2s = M: those with player 0
+        members = np.array(list(halves), dtype=np.int64)
+        if count < every:
+            members = members[rng.choice(every, size=count, replace=False)]
+        return _indicators(members, players)
+    found: dict[bytes, Coalitions] = {}
+    while len(found) < count:
+        order = rng.random((count, players)).argsort(axis=1)[:, :size]
+        for row in _indicators(order, players):
+            row = ~row if 2 * size == players and not row[0] else row
+            if len(found) < count:
+                found.setdefault(row.tobytes(), row)
+    return np.array(list(found.values()))
+
+
+def _indicators(members: Ints, players: int) -> Coalitions:
+    present = np.zeros((len(members), players), dtype=bool)
+    np.put_along_axis(present, members, True, axis=1)
+    return present
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearMap:
+    """Shapley values as `phi = matrix @ g` (players, pairs): the same matrix for every row and every background row."""
+
+    matrix: Floats
+    leverage: Floats
+    design: Design
+
+    def __call__(self, odd: Floats) -> Floats:
+        """Values (..., players) from odd parts g (..., pairs); they add up to 2 g(everyone) = v(all) - v(none)."""
+        return np.asarray(odd @ self.matrix.T)
+
+    def standard_error(self, odd: Floats) -> Floats:
+        """Standard error (rows, players) from having drawn coalitions, given g (rows, pairs); 0 when all are there.
+
+        Linearised: leave-one-out residuals of the regression, as a stratified sample without replacement.
+        """
+        design = self.design
+        values = self(odd)
+        half = design.present - 0.5
+        residual = (odd - values @ half.T) / (1 - self.leverage)
+        variance = np.zeros_like(values)
+        for size, count in design.drawn.items():
+            chosen = design.size == size
+            total = residual[:, chosen] @ self.matrix[:, chosen].T
+            squares = residual[:, chosen] ** 2 @ self.matrix[:, chosen].T ** 2
+            spread = (squares - total**2 / count) * count / (count - 1) if count > 1 else squares
+            variance += np.maximum(spread, 0.0) * (1 - count / _pairs_of(design.present.shape[1], size))
+        return np.asarray(np.sqrt(variance))
+
+
+def linear_map(design: Design) -> LinearMap:
+    """Weighted least squares of g on the signs, its efficiency constraint eliminated exactly (lundberg2017)."""
+    half = design.present - 0.5
+    players = half.shape[1]
+    weighted = half * design.weights[:, None]
+    centre = np.eye(players) - 1 / players
+    inverse = np.linalg.pinv(centre @ (half.T @ weighted) @ centre, hermitian=True)
+    matrix = inverse @ weighted.T
+    matrix -= matrix.mean(axis=0)
+    # What the pairs say beyond an equal split of v(all) - v(none) = 2 g(everyone), which is column 0.
+    matrix[:, 0] = (1 - matrix @ half.sum(axis=1)) * (2 / players)
+    leverage = np.minimum(np.einsum("pi,ip->p", half, inverse @ weighted.T), 1 - 1e-9)
+    return LinearMap(matrix=matrix, leverage=leverage, design=design)

@@ -1,0 +1,120 @@
+"""Which features move the model's answers most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from audit import stats
+from audit.core import Context, Evidence, Interval, Measure, Subject, Table
+from audit.explain.attribution import Attribution, Link
+from audit.explain.sample import sampled_rows, shapley_of
+from audit.registry import check
+
+_UNITS = {"identity": "difference", "logit": ""}
+
+
+@check(
+    "explain.global_importance",
+    title="Which features move the model's answers most",
+    needs={"model", "rows"},
+    sources=("shapley1953", "lundberg2017", "lundberg2020", "musco2025"),
+)
+def global_importance(
+    subject: Subject,
+    context: Context,
+    *,
+    rows: int = 128,
+    background: int = 64,
+    budget: int = 1024,
+    link: Link = "identity",
+) -> Iterator[Evidence]:
+    """Which features move the model's answers most, on average over people?
+
+    The mean absolute Shapley value of each feature over sampled rows: how far the feature moves the probability (link
+    "identity") or the log-odds ("logit") of the positive class from the average over the background. A feature that
+    is absent takes the values of sampled background rows, whatever the other features are (interventional). The
+    interval joins the spread over rows with the errors from drawing the background and the coalitions; the
+    background's part is an upper bound, as its errors in different rows are taken to move together.
+
+    The numbers do not say what would happen in the world if a feature changed, nor that a feature of small importance
+    is harmless: a proxy can carry the weight of a protected attribute. Features that move together share their credit.
+    """
+    chosen = sampled_rows(subject, context, rows)
+    found = shapley_of(subject, context, chosen, background=background, budget=budget, link=link)
+    measures = [_importance(found, index, context.confidence) for index in range(len(found.features))]
+    yield from measures
+    yield _ranking(found, measures)
+    yield Measure(
+        name="evaluations",
+        value=float(found.evaluations),
+        n=len(chosen),
+        note=f"rows that the model was asked for; {found.method}",
+    )
+    yield Measure(
+        name="completeness_error",
+        value=float(np.abs(found.delta).max()),
+        n=len(chosen),
+        better="lower",
+        note="largest gap between the sum of a row's attributions and its output less the base",
+    )
+
+
+def _importance(found: Attribution, index: int, level: float) -> Measure:
+    moved = np.abs(found.values[:, index])
+    value = float(moved.mean())
+    background, sampling = _errors(found, index)
+    note = f"background: {_share(background, value)}; coalitions: {_share(sampling, value)}; {found.background}"
+    where = {"feature": found.features[index]}
+    if len(moved) < 2:
+        return Measure(name="mean_abs_shap", value=value, unit=_UNITS[found.link], n=len(moved), where=where, note=note)
+    rows = value - stats.mean_interval(moved, level)[0]
+    half = float(np.hypot(rows, stats.z_quantile(level) * np.hypot(background, sampling)))
+    return Measure(
+        name="mean_abs_shap",
+        value=value,
+        unit=_UNITS[found.link],
+        n=len(moved),
+        interval=Interval(
+            low=max(value - half, 0.0),
+            high=value + half,
+            level=level,
+            method="t over rows + background and coalition SE",
+        ),
+        where=where,
+        note=note,
+    )
+
+
+def _errors(found: Attribution, index: int) -> tuple[float, float]:
+    """Standard errors of the mean absolute value, from the background and from the coalitions.
+
+    All rows share both draws, so the mean of the rows' errors bounds the error of their mean.
+    """
+    both = (found.se_background, found.se_sampling)
+    background, sampling = (0.0 if error is None else float(error[:, index].mean()) for error in both)
+    return background, sampling
+
+
+def _share(error: float, value: float) -> str:
+    return f"SE at most {error:.2g}" + (f" ({error / value:.0%} of the value)" if value > 0 else "")
+
+
+def _ranking(found: Attribution, measures: list[Measure]) -> Table:
+    values = np.array([measure.value for measure in measures], dtype=np.float64)
+    total = float(values.sum())
+    order = np.argsort(-values, kind="stable")
+    lines = []
+    for rank, index in enumerate(order, start=1):
+        background, sampling = _errors(found, int(index))
+        share = float(values[index]) / total if total > 0 else None
+        signed = float(found.values[:, index].mean())
+        lines.append((rank, found.features[index], float(values[index]), share, signed, background, sampling))
+    return Table(
+        name="ranking",
+        title="Features by mean absolute Shapley value",
+        columns=("rank", "feature", "mean |shap|", "share", "mean shap", "background SE", "coalition SE"),
+        rows=tuple(lines),
+        note=f"{len(found.values)} rows; {found.background}; {found.method}",
+    )

@@ -1,0 +1,119 @@
+"""The linear map against games whose Shapley values are known, and against brute force over orders and subsets."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.core import UsageError
+from audit.explain.coalitions import design, linear_map
+
+
+def odd_part(game, present):
+    both = [np.array([game(frozenset(np.flatnonzero(z))) for z in side], dtype=float) for side in (present, ~present)]
+    return ((both[0] - both[1]) / 2)[None]
+
+
+def solved(game, players, budget=None, seed=0):
+    plan = design(players, budget or max(2**players, 2), np.random.default_rng(seed))
+    return linear_map(plan)(odd_part(game, plan.present))[0]
+
+
+def brute_force(game, players):
+    """The definition: the marginal contribution averaged over all orders."""
+    values = np.zeros(players)
+    for order in itertools.permutations(range(players)):
+        for place, player in enumerate(order):
+            values[player] += game(frozenset(order[: place + 1])) - game(frozenset(order[:place]))
+    return values / math.factorial(players)
+
+
+GAMES = {
+    "gloves": (lambda s: float(min(len(s & {0, 1}), len(s & {2}))), 3, [1 / 6, 1 / 6, 2 / 3]),
+    "airport": (lambda s: float(max((p + 1 for p in s), default=0)), 3, [1 / 3, 5 / 6, 11 / 6]),
+    "vote": (lambda s: float(sum((50, 49, 1)[p] for p in s) >= 51), 3, [2 / 3, 1 / 6, 1 / 6]),
+    "product": (lambda s: 24.0 if len(s) == 3 else 0.0, 3, [8, 8, 8]),
+    "one player": (lambda s: 5.0 * len(s) + 1, 1, [5]),
+    "two players": (lambda s: float({0: 0, 1: 1, 2: 7}[sum(p + 1 for p in s) if len(s) < 2 else 2]), 2, None),
+}
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_known_games(name):
+    game, players, expected = GAMES[name]
+    expected = brute_force(game, players) if expected is None else expected
+    np.testing.assert_allclose(solved(game, players), expected, atol=1e-12)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 6), st.integers(0, 2**32 - 1))
+def test_enumeration_is_the_definition(players, seed):
+    rng = np.random.default_rng(seed)
+    table = {frozenset(s): rng.normal() for k in range(players + 1) for s in itertools.combinations(range(players), k)}
+    np.testing.assert_allclose(solved(table.__getitem__, players), brute_force(table.__getitem__, players), atol=1e-10)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(5, 40), st.integers(0, 700), st.integers(0, 99))
+def test_design_is_paired_unique_within_budget_and_efficient(players, extra, seed):
+    budget = min(2**players, 4 * players + 2 + extra)
+    plan = design(players, budget, np.random.default_rng(seed))
+    both = np.concatenate([plan.present, ~plan.present])
+    assert len({row.tobytes() for row in both}) == len(both) <= budget
+    assert plan.present[0].all()
+    assert plan.exact == (len(both) == 2**players)
+    weights = np.random.default_rng(seed).normal(size=players)
+    odd = odd_part(lambda s: sum(weights[p] for p in s) + 3.0 * (len(s) > 2), plan.present)
+    assert linear_map(plan)(odd).sum() == pytest.approx(2 * odd[0, 0], abs=1e-10)
+
+
+@pytest.mark.parametrize(("players", "budget"), [(7, 40), (12, 60), (30, 140)])
+def test_an_additive_game_is_exact_at_any_budget(players, budget):
+    weights = np.linspace(-1, 2, players)
+    plan = design(players, budget, np.random.default_rng(3))
+    assert not plan.exact
+    solve = linear_map(plan)
+    odd = odd_part(lambda s: float(sum(weights[p] for p in s)) + 4, plan.present)
+    np.testing.assert_allclose(solve(odd)[0], weights, atol=1e-10)
+    np.testing.assert_allclose(solve.standard_error(odd), 0, atol=1e-10)
+
+
+def test_sampling_is_unbiased_and_its_standard_error_says_how_far_off_it_is():
+    rng = np.random.default_rng(5)
+    players = 10
+    pairs = {(i, j, k): rng.normal() for i, j, k in itertools.combinations(range(players), 3) if rng.random() < 0.3}
+
+    def game(s):
+        return sum(weight for triple, weight in pairs.items() if s.issuperset(triple))
+
+    truth = np.zeros(players)
+    for triple, weight in pairs.items():
+        truth[list(triple)] += weight / 3
+    errors, claimed = [], []
+    for seed in range(60):
+        plan = design(players, 120, np.random.default_rng(seed))
+        solve = linear_map(plan)
+        odd = odd_part(game, plan.present)
+        errors.append(solve(odd)[0] - truth)
+        claimed.append(solve.standard_error(odd)[0])
+    errors, claimed = np.array(errors), np.array(claimed)
+    assert np.abs(errors.mean(axis=0)).max() < 4 * errors.std() / np.sqrt(60)
+    ratio = np.sqrt((claimed**2).mean() / (errors**2).mean())
+    assert 0.75 < ratio < 1.35, ratio
+    assert np.mean(np.abs(errors) < 1.96 * claimed) > 0.88
+
+
+def test_the_error_is_zero_when_every_coalition_is_there():
+    plan = design(6, 64, np.random.default_rng(0))
+    solve = linear_map(plan)
+    assert plan.exact
+    assert (solve.standard_error(odd_part(lambda s: float(len(s)) ** 2, plan.present)) == 0).all()
+
+
+@pytest.mark.parametrize(("players", "budget"), [(20, 81), (4, 15), (0, 100)])
+def test_a_budget_that_cannot_identify_the_values_is_refused(players, budget):
+    with pytest.raises(UsageError, match=r"budget: .* at least .* got|players: at least one"):
+        design(players, budget, np.random.default_rng(0))

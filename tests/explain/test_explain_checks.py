@@ -1,0 +1,135 @@
+"""The two checks of explanations: what they yield, and that neither depends on the other having run."""
+
+import numpy as np
+import pytest
+from little_models import Open, Plain, codes, context, seeded_mlp, sigmoid, subject, table
+
+from audit.core import Measure, NotApplicable, Table, UsageError
+from audit.explain.cases import cases, choose, shown
+from audit.explain.global_importance import global_importance
+
+W = np.array([1.5, -0.8, 0.0])
+HOSTILE = '<script>alert("x")</script>'
+
+
+def linear_subject(n=400, model=None):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, 3))
+    y = (rng.random(n) < sigmoid(x @ W)).astype(np.int64)
+    sex = codes(np.where(rng.random(n) < 0.5, "female", HOSTILE))
+    model = model or Plain(lambda v: sigmoid(v @ W))
+    return subject(model, table(x, ["income", HOSTILE, "noise"]), y, {"sex": sex})
+
+
+def named(evidence, name):
+    return [e for e in evidence if e.name == name]
+
+
+def test_importance_of_a_linear_log_odds_model_lies_in_its_interval():
+    """E|w (x - E b)| = |w| sqrt(2 / pi) for standard normal features."""
+    found = list(global_importance(linear_subject(), context(), rows=200, background=150, link="logit"))
+    measures = named(found, "mean_abs_shap")
+    assert [m.where["feature"] for m in measures] == ["income", HOSTILE, "noise"]
+    for measure, weight in zip(measures, W, strict=True):
+        truth = abs(weight) * np.sqrt(2 / np.pi)
+        assert measure.interval.low - 1e-9 <= truth <= measure.interval.high + 1e-9
+        assert measure.n == 200
+    (ranking,) = named(found, "ranking")
+    assert [row[1] for row in ranking.rows] == ["income", HOSTILE, "noise"]
+    assert sum(row[3] for row in ranking.rows) == pytest.approx(1)
+    (evaluations,) = named(found, "evaluations")
+    assert evaluations.value == 200 * 8 * 150
+    assert "SE at most" in measures[0].note
+
+
+def test_one_row_has_no_interval():
+    found = list(global_importance(linear_subject(), context(), rows=1, background=5))
+    assert all(m.interval is None for m in named(found, "mean_abs_shap"))
+
+
+def test_figures_do_not_depend_on_which_check_ran_first():
+    alone = list(global_importance(linear_subject(), context(), rows=10, background=5))
+    shared = context()
+    first = list(cases(linear_subject(), shared, background=5))
+    assert list(global_importance(linear_subject(), shared, rows=10, background=5)) == alone
+    assert list(cases(linear_subject(), context(), background=5)) == first
+
+
+def test_cases_are_chosen_by_rule():
+    s = linear_subject()
+    chosen = choose(s, 6)
+    refused = np.flatnonzero(s.decision == 0)
+    rows = list(chosen)
+    assert rows[0] == refused[s.score[refused].argmax()]
+    assert rows[1] == refused[s.score[refused].argmin()]
+    for row, why in list(chosen.items())[2:4]:
+        assert s.decision[row] == 0
+        assert s.y[row] == 1
+        assert "although the label is positive" in why
+    assert len(chosen) == 6
+    assert len(choose(linear_subject(n=3), 6)) == 3
+
+
+def test_cases_of_a_model_with_gradients():
+    found = list(cases(linear_subject(model=Open(seeded_mlp(3))), context(), background=20))
+    tables = [e for e in found if isinstance(e, Table)]
+    assert len(tables) == 6
+    for one in tables:
+        assert one.columns[-1].startswith("integrated gradients")
+        assert len(one.rows) == 3
+        shap = [row[2] for row in one.rows]
+        assert [abs(v) for v in shap] == sorted((abs(v) for v in shap), reverse=True)
+    (agreement,) = named(found, "shap_ig_rank_correlation")
+    assert -1 <= agreement.value <= 1
+    assert all(m.value < 1e-3 for m in named(found, "completeness_error"))
+
+
+def test_cases_of_a_closed_model_say_why_there_are_no_gradients():
+    found = list(cases(linear_subject(), context(), rows=2, background=5))
+    (agreement,) = named(found, "shap_ig_rank_correlation")
+    assert agreement.value is None
+    assert "does not offer gradients" in agreement.note
+    assert all(len(e.columns) == 4 for e in found if isinstance(e, Table))
+
+
+def test_rank_correlation_is_one_where_both_are_the_closed_form():
+    """On a linear log-odds model both methods give w (x - mean)."""
+    import torch
+
+    line = torch.nn.Linear(3, 1).double()
+    with torch.no_grad():
+        line.weight.copy_(torch.tensor([[1.5, -0.8, 0.1]]))
+    found = list(cases(linear_subject(model=Open(line)), context(), link="logit"))
+    assert named(found, "shap_ig_rank_correlation")[0].value == pytest.approx(1)
+
+
+def test_features_are_shown_as_people_read_them():
+    inputs = table(
+        [[1, 2.5, 7], [np.nan, np.inf, 3]],
+        ["c", "x", "k"],
+        categories={"c": ("low", HOSTILE)},
+        integers=frozenset({"k"}),
+    )
+    assert [shown(inputs, 0, j) for j in range(3)] == [HOSTILE, 2.5, 7]
+    assert [shown(inputs, 1, j) for j in range(3)] == ["missing", "inf", 3]
+
+
+def test_what_does_not_suit():
+    s = linear_subject()
+    with pytest.raises(UsageError, match="rows"):
+        list(cases(s, context(), rows=0))
+    with pytest.raises(UsageError, match="background"):
+        list(global_importance(s, context(), background=0))
+    three = Plain(lambda x: np.full((len(x), 3), 1 / 3))
+    with pytest.raises(NotApplicable, match="one score"):
+        list(cases(subject(three, table(np.zeros((4, 2)))), context()))
+    with pytest.raises(NotApplicable):
+        list(global_importance(subject(None, table(np.zeros((4, 2)))), context()))
+
+
+def test_every_evidence_is_finite_and_typed():
+    for evidence in (
+        *global_importance(linear_subject(), context(), rows=5, background=4),
+        *cases(linear_subject(), context()),
+    ):
+        assert isinstance(evidence, Measure | Table)
