@@ -16,9 +16,10 @@ def prepare(spec: Spec, base: Path) -> Subject:
     """The subject that a configuration describes; paths are relative to `base`; raises DataError or ModelError."""
     from audit.data import readers
     from audit.models import load
+    from audit.models.factory import build
 
     if spec.data.factory:
-        data = readers.from_frame(load.factory(spec.data.factory, base, "data.factory")(), spec)
+        data = readers.from_frame(build(spec.data.factory, base), spec)
     else:
         data = readers.read(spec, base)
     if spec.data.world:
