@@ -1,0 +1,307 @@
+"""A record in the order in which it is read: what belongs beside what. Nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from audit.core import ALL, Cell, Curve, Evidence, Gate, Judgement, Measure, Outcome, Report, Ruling, Table
+from audit.reports import format as fmt
+from audit.reports.format import Figure
+
+SECTIONS: tuple[tuple[str, str], ...] = (
+    ("performance", "Performance"),
+    ("fairness", "Fairness"),
+    ("explain", "Explanations"),
+    ("robustness", "Robustness"),
+    ("carbon", "Energy and carbon"),
+    ("other", "Other checks"),
+)
+NAMED_FROM: tuple[str, ...] = ("feature",)  # measures by feature are attributions: drawn as bars, not as groups
+SIDE_BY_SIDE = 3  # measures that fit beside each other on a sheet of paper
+_SEVERITY = ("high", "medium", "low")
+_WORST = ("error", "fail", "not_tested", "inconclusive", "undefined", "pass")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A measure with its address in the record, how it was judged ("" if it was not) and the nearest limit."""
+
+    ref: str
+    measure: Measure
+    judged: str = ""
+    limit: float | None = None
+
+    @property
+    def words(self) -> tuple[str | Figure, ...]:
+        """Value, interval and n, each as a figure; the word "undefined" or "suppressed" where there is no value."""
+        measure = self.measure
+        words: list[str | Figure] = [fmt.shown(measure)]
+        if measure.value is not None:
+            text = fmt.shown(measure, self.limit)
+            words = [Figure(text=text, number=measure.value, ref=f"{self.ref}/value")]
+        if measure.interval is not None:
+            low, high = fmt.bounds(measure)
+            words += [" [", Figure(text=low, number=measure.interval.low, ref=f"{self.ref}/interval/low"), ", "]
+            words += [Figure(text=high, number=measure.interval.high, ref=f"{self.ref}/interval/high"), "]"]
+        if measure.n is not None:
+            words += [f", n{fmt.NBSP}", Figure(text=fmt.count(measure.n), number=measure.n, ref=f"{self.ref}/n")]
+        return tuple(words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """Measures of one unit over the groups of one attribute or intersection: `slots` maps (group, name) to a slot."""
+
+    attributes: tuple[str, ...]
+    unit: str
+    names: tuple[str, ...]
+    groups: tuple[str, ...]
+    slots: Mapping[tuple[str, str], Slot]
+    limits: Mapping[str, tuple[float, ...]]
+
+    @property
+    def title(self) -> str:
+        """The attributes in words: "sex × race"."""
+        return " × ".join(self.attributes)
+
+    @property
+    def is_attribution(self) -> bool:
+        """Whether the groups are a model's features."""
+        return self.attributes == NAMED_FROM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """The evidence of one check, put side by side: overall figures, panels, families of curves, tables."""
+
+    outcome: Outcome
+    figures: tuple[Slot, ...]
+    panels: tuple[Panel, ...]
+    curves: tuple[tuple[Curve, ...], ...]
+    tables: tuple[Table, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A promise that was not kept: the ruling, its place in the record, and the slices that decide it."""
+
+    ruling: Ruling
+    pointer: str
+    slots: tuple[Slot, ...]
+
+    @property
+    def detectable(self) -> Figure | None:
+        """The smallest distance from the limit that the data could have shown in the deciding slice, if it is told."""
+        if not self.slots or not self.ruling.slices or self.ruling.slices[0].detectable is None:
+            return None
+        distance, unit = self.ruling.slices[0].detectable, self.slots[0].measure.unit
+        text = fmt.value(distance, "difference" if unit == "proportion" else unit).removeprefix("+")
+        return Figure(text=text, number=distance, ref=f"{self.pointer}/slices/0/detectable")
+
+
+# -------------------------------------------------------------------------------------------- suppression
+def redact(report: Report) -> Report:
+    """The report without the figures of cells smaller than [report] suppress_below; addresses stay as they are."""
+    least = report.spec.report.suppress_below
+    if least <= 0:
+        return report
+    outcomes = tuple(_redact_outcome(outcome, least) for outcome in report.outcomes)
+    run = replace(report.run, outcomes=tuple(_redact_outcome(outcome, least) for outcome in report.run.outcomes))
+    hidden = {ref for ref, measure in _addressed((*outcomes, *run.outcomes)) if fmt.is_suppressed(measure)}
+    run = replace(run, rulings=_redact_rulings(run.rulings, hidden, least))
+    return replace(report, outcomes=outcomes, run=run, rulings=_redact_rulings(report.rulings, hidden, least))
+
+
+def _redact_outcome(outcome: Outcome, least: int) -> Outcome:
+    return replace(outcome, evidence=tuple(_redact_evidence(piece, least) for piece in outcome.evidence))
+
+
+def _redact_evidence(piece: Evidence, least: int) -> Evidence:
+    note = f"{fmt.SUPPRESSED}{least})"
+    if isinstance(piece, Table):
+        return replace(piece, rows=tuple(_redact_row(piece.columns, row, least, note) for row in piece.rows))
+    if piece.n is None or piece.n >= least:
+        return piece
+    if isinstance(piece, Measure):
+        return replace(piece, value=None, n=None, interval=None, note=note)
+    return replace(piece, x=(), y=(), low=(), high=(), n=None, note=note)
+
+
+def _redact_row(columns: Sequence[str], row: Sequence[Cell], least: int, note: str) -> tuple[Cell, ...]:
+    """A row that counts fewer cases in a column called n keeps its words and loses its numbers."""
+    sizes = [content for name, content in zip(columns, row, strict=True) if name.lower() == "n"]
+    if not any(isinstance(size, int | float) and size < least for size in sizes):
+        return tuple(row)
+    return tuple(content if isinstance(content, str) or content is None else note for content in row)
+
+
+def _redact_rulings(rulings: tuple[Ruling, ...], hidden: set[str], least: int) -> tuple[Ruling, ...]:
+    note = f"{fmt.SUPPRESSED}{least})"
+
+    def redacted(ruling: Ruling) -> Ruling:
+        slices = tuple(replace(s, reason=note, detectable=None) if s.ref in hidden else s for s in ruling.slices)
+        first = bool(slices) and slices[0].ref in hidden
+        return replace(ruling, slices=slices, reason=note if first else ruling.reason)
+
+    return tuple(redacted(ruling) for ruling in rulings)
+
+
+# ---------------------------------------------------------------------------------------------- the record
+def _addressed(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, Measure]]:
+    for outcome in outcomes:
+        for index, piece in enumerate(outcome.evidence):
+            if isinstance(piece, Measure):
+                yield f"{outcome.check}#{index}", piece
+
+
+def slots(report: Report) -> Mapping[str, Slot]:
+    """Every measure of the record under its address, with its worst ruling and its limit."""
+    judged: dict[str, tuple[Judgement, Gate]] = {}
+    for ruling in report.all_rulings:
+        for piece in ruling.slices:
+            known = judged.get(piece.ref)
+            if known is None or _WORST.index(piece.outcome) < _WORST.index(known[0]):
+                judged[piece.ref] = (piece.outcome, ruling.gate)
+    return {
+        ref: Slot(
+            ref=ref,
+            measure=measure,
+            judged=judged[ref][0] if ref in judged else "",
+            limit=_nearest(measure, judged[ref][1]) if ref in judged else None,
+        )
+        for ref, measure in _addressed(report.all_outcomes)
+    }
+
+
+def _nearest(measure: Measure, gate: Gate) -> float | None:
+    limits = [limit for limit in (gate.min, gate.max) if limit is not None]
+    if measure.value is None or not limits:
+        return None
+    return min(limits, key=lambda limit: abs(limit - (measure.value or 0.0)))
+
+
+def sections(report: Report) -> tuple[tuple[str, str, tuple[Shelf, ...]], ...]:
+    """(id, title, shelves) of every section that has a check."""
+    known = slots(report)
+    shelves = [_shelf(outcome, known, report) for outcome in report.all_outcomes]
+    return tuple(
+        (id, title, found)
+        for id, title in SECTIONS
+        for found in [tuple(shelf for shelf in shelves if section_of(shelf.outcome.check) == id)]
+        if found
+    )
+
+
+def section_of(check: str) -> str:
+    """The section that a check belongs to, by the first part of its id."""
+    prefix = check.partition(".")[0]
+    return prefix if any(prefix == id for id, _ in SECTIONS) else "other"
+
+
+def _shelf(outcome: Outcome, known: Mapping[str, Slot], report: Report) -> Shelf:
+    own = [known[ref] for ref, _ in _addressed((outcome,))]
+    curves: dict[tuple[str, tuple[str, ...]], list[Curve]] = {}
+    for piece in outcome.evidence:
+        if isinstance(piece, Curve):
+            curves.setdefault((piece.name, tuple(piece.where)), []).append(piece)
+    return Shelf(
+        outcome=outcome,
+        figures=tuple(slot for slot in own if not _of_a_group(slot.measure)),
+        panels=tuple(_panels([slot for slot in own if _of_a_group(slot.measure)], report, outcome.check)),
+        curves=tuple(tuple(family) for family in curves.values()),
+        tables=tuple(piece for piece in outcome.evidence if isinstance(piece, Table)),
+    )
+
+
+def _of_a_group(measure: Measure) -> bool:
+    return bool(measure.where) and ALL not in measure.where.values()
+
+
+def _panels(found: Sequence[Slot], report: Report, check: str) -> Iterator[Panel]:
+    """Measures by attribute and unit; a second measure of the same name and group opens a second panel."""
+    piles: dict[tuple[tuple[str, ...], str, int], dict[tuple[str, str], Slot]] = {}
+    for slot in found:
+        attributes, place = tuple(slot.measure.where), (_group(slot.measure), slot.measure.name)
+        copy = 0
+        while place in piles.get((attributes, slot.measure.unit, copy), {}):
+            copy += 1
+        piles.setdefault((attributes, slot.measure.unit, copy), {})[place] = slot
+    for (attributes, unit, _), pile in piles.items():
+        names = tuple(dict.fromkeys(name for _, name in pile))
+        for first in range(0, len(names), SIDE_BY_SIDE):
+            chosen = names[first : first + SIDE_BY_SIDE]
+            yield _panel(attributes, unit, chosen, pile, report, check)
+
+
+def _panel(
+    attributes: tuple[str, ...],
+    unit: str,
+    names: tuple[str, ...],
+    pile: Mapping[tuple[str, str], Slot],
+    report: Report,
+    check: str,
+) -> Panel:
+    groups = list(dict.fromkeys(group for group, name in pile if name in names))
+    if attributes == NAMED_FROM and len(names) == 1:
+        groups.sort(key=lambda group: -abs(pile[group, names[0]].measure.value or 0.0))
+    limits = {name: _limits(report, check, name, attributes) for name in names}
+    chosen = {(group, name): slot for (group, name), slot in pile.items() if name in names}
+    return Panel(attributes=attributes, unit=unit, names=names, groups=tuple(groups), slots=chosen, limits=limits)
+
+
+def _group(measure: Measure) -> str:
+    return " · ".join(measure.where.values())
+
+
+def _limits(report: Report, check: str, name: str, attributes: Sequence[str]) -> tuple[float, ...]:
+    """The limits that promises of the plan set for a measure; those of a baseline differ from group to group."""
+    gates = [ruling.gate for ruling in report.all_rulings if ruling.origin != "baseline"]
+    fitting = [g for g in gates if (g.check, g.measure) == (check, name) and set(g.by) == set(attributes)]
+    return tuple(sorted({limit for gate in fitting for limit in (gate.min, gate.max) if limit is not None}))
+
+
+# ------------------------------------------------------------------------------------------------ findings
+def promises(report: Report) -> tuple[Finding, ...]:
+    """Every ruling with its place in the record and its slices, in the order of the record."""
+    known = slots(report)
+    places = [(f"/rulings/{k}", ruling) for k, ruling in enumerate(report.rulings)]
+    places += [(f"/run/rulings/{k}", ruling) for k, ruling in enumerate(report.run.rulings)]
+    return tuple(
+        Finding(
+            ruling=ruling,
+            pointer=pointer,
+            slots=tuple(replace(known[s.ref], judged=s.outcome) for s in ruling.slices if s.ref in known),
+        )
+        for pointer, ruling in places
+    )
+
+
+def findings(report: Report) -> tuple[Finding, ...]:
+    """The promises that were not kept: required ones first, then by severity, then by how they were judged."""
+
+    def rank(finding: Finding) -> tuple[bool, int, int]:
+        gate = finding.ruling.gate
+        return not gate.required, _SEVERITY.index(gate.severity), _WORST.index(finding.ruling.outcome)
+
+    return tuple(sorted((f for f in promises(report) if f.ruling.outcome != "pass"), key=rank))
+
+
+def headline(report: Report) -> tuple[Slot, ...]:
+    """The measures worth a headline."""
+    known = slots(report)
+    return tuple(known[ref] for ref in report.verdict.headline if ref in known)
+
+
+def expected(finding: Finding) -> tuple[str | Figure, ...]:
+    """What was promised, in words and figures."""
+    gate = finding.ruling.gate
+    unit = finding.slots[0].measure.unit if finding.slots else ""
+    whom = f" in every group of {' × '.join(gate.by)}" if gate.by else ""
+    words: list[str | Figure] = [f"{fmt.label(gate.measure)}{whom}"]
+    for word, name, limit in (("at least", "min", gate.min), ("at most", "max", gate.max)):
+        if limit is not None:
+            words.append(" and " if len(words) > 1 else ": ")
+            figure = Figure(text=fmt.value(limit, unit), number=limit, ref=f"{finding.pointer}/gate/{name}")
+            words += [f"{word} ", figure]
+    return tuple(words)

@@ -1,0 +1,178 @@
+"""The page that a compliance team reads, prints and signs: one file, no script, nothing fetched."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from audit import codec
+from audit.core import Curve, Report
+from audit.registry import renderer
+from audit.reports import arrange, sources, svg, words
+from audit.reports import format as fmt
+from audit.reports.arrange import Panel
+from audit.reports.format import Figure
+
+NAME, PROSE = 120, 600  # characters of a name and of a sentence before the rest moves to the end of the page
+DRAWN = 40  # rows of one drawing; the table beside it has them all
+LISTED = 1000  # rows of one table; the record has them all
+
+
+@renderer("html", title="Report in one file, for screen and paper")
+def render(report: Report) -> str:
+    """The whole report as one HTML document, a pure function of the record."""
+    shown = arrange.redact(report)
+    say, cut = _speaker()
+    numbers = itertools.count(1)
+    page = _environment().get_template("report.html.j2")
+    return page.render(
+        report=shown,
+        say=say,
+        cut=cut,
+        number=lambda: next(numbers),
+        verdict=words.verdict(shown),
+        sections=arrange.sections(shown),
+        headline=arrange.headline(shown),
+        findings=arrange.findings(shown),
+        promises=arrange.promises(shown),
+        references=_references(shown),
+        methods=_methods(shown),
+        digest=hashlib.sha256(codec.dumps(report).encode()).hexdigest(),
+    )
+
+
+@functools.cache
+def _environment() -> Environment:
+    """Escapes everything, and fails on a name that is not there."""
+    loader = FileSystemLoader(sources.TEMPLATES)
+    world = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    world.filters |= {"figure": _figure, "spoken": _spoken, "notes": _notes, "plain_json": _plain_json}
+    world.filters |= {"limit_text": _limit_text, "listed": lambda rows: rows[:LISTED]}
+    world.globals |= {
+        "fmt": fmt,
+        "words": words,
+        "arrange": arrange,
+        "marks": fmt.MARKS,
+        "draw": _draw,
+        "draw_curve": _draw_curve,
+    }
+    world.globals |= {
+        "css": Markup((sources.TEMPLATES / "style.css").read_text("utf-8")),
+        "LISTED": LISTED,
+        "DRAWN": DRAWN,
+    }
+    return world
+
+
+def _speaker() -> tuple[Callable[..., Markup], list[str]]:
+    """A function that writes text from the record, set apart from its surroundings, and the list of what it cut."""
+    cut: list[str] = []
+    known: dict[str, int] = {}
+
+    def say(text: object, most: int = NAME) -> Markup:
+        line = fmt.one_line(str(text))
+        if len(line) <= most:
+            return Markup(f"<bdi>{escape(line)}</bdi>")
+        if line not in known:
+            cut.append(line)
+            known[line] = len(cut)
+        place = known[line]
+        note = f'<a class="cut" href="#text-{place}" aria-label="full text {place}">full text {place}</a>'
+        return Markup(f"<bdi>{escape(fmt.short(line, most))}</bdi> {note}")
+
+    return say, cut
+
+
+# --------------------------------------------------------------------------------------- filters and drawings
+def _figure(figure: Figure) -> Markup:
+    return Markup(
+        f'<data value="{escape(repr(figure.number))}" data-ref="{escape(fmt.clean(figure.ref))}">{escape(figure.text)}</data>'
+    )
+
+
+def _spoken(parts: Iterable[str | Figure]) -> Markup:
+    """Words with their figures tied to the record; words that come from the record are shortened."""
+    texts = (
+        fmt.short(fmt.one_line(part), NAME) if len(part) > NAME else fmt.clean(part)
+        for part in parts
+        if isinstance(part, str)
+    )
+    return Markup("").join(_figure(part) if isinstance(part, Figure) else escape(next(texts)) for part in parts)
+
+
+def _notes(panel: Panel) -> dict[str, int]:
+    """The different notes of a panel in the order of its cells, numbered."""
+    cells = [panel.slots[group, name] for group in panel.groups for name in panel.names if (group, name) in panel.slots]
+    notes = dict.fromkeys(
+        slot.measure.note for slot in cells if slot.measure.note and not fmt.is_suppressed(slot.measure)
+    )
+    return {note: place for place, note in enumerate(notes, 1)}
+
+
+def _plain_json(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False, default=str)
+
+
+def _limit_text(panel: Panel, name: str) -> str:
+    return ", ".join(fmt.value(limit, panel.unit) for limit in panel.limits[name])
+
+
+def _draw(panel: Panel, name: str) -> Markup:
+    """The forest plot (or the bars) of one measure of a panel; suppressed groups are left out."""
+    found = [(group, panel.slots[group, name]) for group in panel.groups if (group, name) in panel.slots]
+    rows = [
+        svg.Row(
+            label=group,
+            value=slot.measure.value,
+            low=slot.measure.interval.low if slot.measure.interval else None,
+            high=slot.measure.interval.high if slot.measure.interval else None,
+            judged=slot.judged,
+        )
+        for group, slot in found
+        if not fmt.is_suppressed(slot.measure)
+    ][:DRAWN]
+    title = f"{fmt.label(name)} by {panel.title}"
+    if panel.is_attribution:
+        return svg.bars(
+            rows, title=title, desc="Bars with intervals; the table that follows has the figures.", unit=panel.unit
+        )
+    desc = f"{len(rows)} groups, each a point with its interval; the table that follows has the figures."
+    return svg.forest(rows, title=title, desc=desc, unit=panel.unit, limits=panel.limits[name])
+
+
+def _draw_curve(curve: Curve) -> Markup:
+    title = f"{fmt.label(curve.name)}, {fmt.who(curve.where)}"
+    desc = f"{curve.y_label} against {curve.x_label}; the table that follows has the figures."
+    return svg.line(curve, title=title, desc=desc)
+
+
+# ---------------------------------------------------------------------------------------------------- methods
+def _references(report: Report) -> tuple[tuple[str, str], ...]:
+    keys = sorted({key for outcome in report.all_outcomes for key in outcome.sources})
+    return tuple((key, sources.cite(key, sources.shipped())) for key in keys)
+
+
+def _methods(report: Report) -> tuple[tuple[str, str], ...]:
+    """(method and level, measures) of the intervals in the record."""
+    used: dict[str, dict[str, None]] = {}
+    for slot in arrange.slots(report).values():
+        if slot.measure.interval is not None:
+            span = slot.measure.interval
+            used.setdefault(f"{span.method}, {fmt.value(span.level, 'proportion')}", {})[
+                fmt.label(slot.measure.name)
+            ] = None
+    return tuple((method, ", ".join(names)) for method, names in used.items())

@@ -1,0 +1,198 @@
+"""Small drawings as inline SVG: numbers in, Markup out; colours are CSS classes so that a page may be light or dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from audit.core import Curve
+from audit.reports import format as fmt
+
+WIDTH = 360
+LABEL = 118  # room for the names of groups, in units of the view box
+ROW = 20
+TOP = 16
+FOOT = 20
+_RIGHT = WIDTH - 10
+_REFERENCE = {"ratio": 1.0, "difference": 0.0}
+Scale = Callable[[float], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of a drawing: a name, a value with its bounds, and how it was judged ("" if it was not)."""
+
+    label: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    judged: str = ""
+
+
+def ticks(low: float, high: float, about: int = 4) -> list[float]:
+    """Round numbers inside [low, high], some `about` of them."""
+    raw = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(size * power for size in (1, 2, 2.5, 5, 10) if size * power >= raw * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(k * step, 12) + 0.0 for k in range(first, last + 1)]
+
+
+def domain(rows: Sequence[Row], fixed: Sequence[float]) -> tuple[float, float]:
+    """The range of an axis: every value and fixed line, and of the intervals what does not dwarf them."""
+    core = [row.value for row in rows if row.value is not None] + list(fixed)
+    if not core:
+        return 0.0, 1.0
+    low, high = min(core), max(core)
+    room = 1.5 * (high - low) or max(abs(high), 1e-9)
+    low = max(min([low] + [row.low for row in rows if row.low is not None]), low - room)
+    high = min(max([high] + [row.high for row in rows if row.high is not None]), high + room)
+    pad = 0.04 * (high - low) or 0.1 * max(abs(high), 1e-9)
+    return low - pad, high + pad
+
+
+def _scale(low: float, high: float, left: float, right: float) -> Scale:
+    return lambda number: left + (min(max(number, low), high) - low) / (high - low) * (right - left)
+
+
+def _n(number: float) -> str:
+    return f"{number:.1f}".rstrip("0").rstrip(".")
+
+
+def _frame(height: float, title: str, desc: str, body: str, kind: str) -> Markup:
+    head = f'<svg class="{kind}" role="img" viewBox="0 0 {WIDTH} {_n(height)}">'
+    words = f"<title>{escape(fmt.short(fmt.one_line(title)))}</title><desc>{escape(fmt.short(fmt.one_line(desc), 300))}</desc>"
+    return Markup(f"{head}{words}{body}</svg>")
+
+
+def _axis(low: float, high: float, at: Scale, bottom: float, unit: str) -> str:
+    marks = ticks(low, high)
+    grid = "".join(f"M{_n(at(mark))} {TOP}V{_n(bottom)}" for mark in marks)
+    texts = "".join(
+        f'<text class="t" x="{_n(at(mark))}" y="{_n(bottom + 13)}">{fmt.tick(mark, unit)}</text>' for mark in marks
+    )
+    return f'<path class="g" d="{grid}"/>{texts}'
+
+
+def _limits(limits: Sequence[float], at: Scale, bottom: float, unit: str) -> str:
+    return "".join(
+        f'<path class="m" d="M{_n(at(limit))} {TOP - 4}V{_n(bottom)}"/>'
+        f'<text class="t m" x="{_n(at(limit))}" y="{TOP - 6}">limit {fmt.tick(limit, unit)}</text>'
+        for limit in limits
+    )
+
+
+def _whisker(row: Row, y: float, low: float, high: float, at: Scale) -> str:
+    """The interval as a path; an arrow where it runs off the axis."""
+    if row.low is None or row.high is None:
+        return ""
+    left, right = at(row.low), at(row.high)
+    path = f"M{_n(left)} {_n(y)}H{_n(right)}"
+    if row.low < low:
+        path += f"m{_n(left - right + 4)}-3l-4 3 4 3M{_n(right)} {_n(y)}"
+    if row.high > high:
+        path += "m-4-3l4 3-4 3"
+    return path
+
+
+def _point(row: Row, x: float, y: float) -> str:
+    if row.judged == "fail":
+        return f'<path class="f" d="M{_n(x)} {_n(y - 5.5)}l5.5 5.5-5.5 5.5-5.5-5.5z"/>'
+    kind = ' class="o"' if row.judged and row.judged != "pass" else ""
+    return f'<circle{kind} cx="{_n(x)}" cy="{_n(y)}" r="4"/>'
+
+
+def _names(rows: Sequence[Row]) -> str:
+    return "".join(
+        f'<text class="l" x="{LABEL - 8}" y="{TOP + ROW * k + 14}">{escape(fmt.fit(row.label, 17))}</text>'
+        for k, row in enumerate(rows)
+    )
+
+
+def forest(rows: Sequence[Row], *, title: str, desc: str, unit: str = "", limits: Sequence[float] = ()) -> Markup:
+    """Values with their intervals, one row a group, on one axis; limits are dashed, the point of no difference is solid."""
+    reference = [_REFERENCE[unit]] if unit in _REFERENCE else []
+    low, high = domain(rows, [*limits, *reference])
+    at, bottom = _scale(low, high, LABEL, _RIGHT), TOP + ROW * len(rows)
+    parts = [_axis(low, high, at, bottom, unit)]
+    parts += [f'<path class="r" d="M{_n(at(mark))} {TOP}V{bottom}"/>' for mark in reference]
+    parts += [_limits(limits, at, bottom, unit), _names(rows)]
+    lines = "".join(_whisker(row, TOP + ROW * k + 10, low, high, at) for k, row in enumerate(rows))
+    parts.append(f'<path class="w" d="{lines}"/>' if lines else "")
+    for k, row in enumerate(rows):
+        if row.value is None:
+            parts.append(f'<text class="u" x="{LABEL + 4}" y="{TOP + ROW * k + 14}">undefined</text>')
+        else:
+            parts.append(_point(row, at(row.value), TOP + ROW * k + 10))
+    return _frame(bottom + FOOT, title, desc, "".join(parts), "forest")
+
+
+def bars(rows: Sequence[Row], *, title: str, desc: str, unit: str = "") -> Markup:
+    """Horizontal bars from zero with their intervals, one row a name."""
+    low, high = domain(rows, [0.0])
+    low = max(low, 0.0) if all((row.value or 0) >= 0 and (row.low or 0) >= 0 for row in rows) else low
+    at, bottom = _scale(low, high, LABEL, _RIGHT), TOP + ROW * len(rows)
+    parts = [_axis(low, high, at, bottom, unit), _names(rows)]
+    for k, row in enumerate(rows):
+        if row.value is not None:
+            left, right = sorted((at(0.0), at(row.value)))
+            parts.append(
+                f'<rect class="b" x="{_n(left)}" y="{TOP + ROW * k + 4}" width="{_n(right - left)}" height="12"/>'
+            )
+    lines = "".join(_whisker(row, TOP + ROW * k + 10, low, high, at) for k, row in enumerate(rows))
+    parts.append(f'<path class="w" d="{lines}"/>' if lines else "")
+    parts.append(f'<path class="r" d="M{_n(at(0.0))} {TOP}V{bottom}"/>')
+    return _frame(bottom + FOOT, title, desc, "".join(parts), "bars")
+
+
+# -------------------------------------------------------------------------------------------------- curves
+_LEFT, _HEIGHT, _BASE = 46, 220, 180
+
+
+def line(curve: Curve, *, title: str, desc: str) -> Markup:
+    """One curve with its band; gaps stay gaps, and single points are dots."""
+    ys = [y for y in (*curve.y, *curve.low, *curve.high) if y is not None]
+    flat = Row(label="", value=None)
+    low, high = domain([flat], [*ys, 0.0] if curve.unit == "proportion" else ys)
+    first, last = domain([flat], list(curve.x))
+    across, up = _scale(first, last, _LEFT, _RIGHT), _scale(low, high, _BASE, TOP)
+    parts = [_cross(first, last, across, low, high, up, curve), _band(curve, across, up)]
+    path, pen = "", "M"
+    for x, y in zip(curve.x, curve.y, strict=True):
+        path += f"{pen}{_n(across(x))} {_n(up(y))}" if y is not None else ""
+        pen = "L" if y is not None else "M"
+    parts.append(f'<path class="c" d="{path}"/>' if path else "")
+    if len(curve.x) <= 40:
+        points = [(x, y) for x, y in zip(curve.x, curve.y, strict=True) if y is not None]
+        parts += [f'<circle cx="{_n(across(x))}" cy="{_n(up(y))}" r="3"/>' for x, y in points]
+    return _frame(_HEIGHT, title, desc, "".join(parts), "line")
+
+
+def _cross(first: float, last: float, across: Scale, low: float, high: float, up: Scale, curve: Curve) -> str:
+    """Grid, tick texts and the name of the horizontal axis."""
+    xs, ys = ticks(first, last, 5), ticks(low, high)
+    grid = "".join(f"M{_LEFT} {_n(up(y))}H{_RIGHT}" for y in ys)
+    texts = [f'<text class="t e" x="{_LEFT - 6}" y="{_n(up(y) + 4)}">{fmt.tick(y, curve.unit)}</text>' for y in ys]
+    texts += [f'<text class="t" x="{_n(across(x))}" y="{_BASE + 15}">{fmt.tick(x, "")}</text>' for x in xs]
+    name = escape(fmt.fit(curve.x_label, 50))
+    texts.append(f'<text class="t" x="{(_LEFT + _RIGHT) / 2}" y="{_HEIGHT - 6}">{name}</text>')
+    return f'<path class="g" d="{grid}"/><path class="r" d="M{_LEFT} {_BASE}H{_RIGHT}"/>{"".join(texts)}'
+
+
+def _band(curve: Curve, across: Scale, up: Scale) -> str:
+    """The band as closed shapes, one for each stretch without a gap."""
+    if not curve.low or not curve.high:
+        return ""
+    shapes, stretch = [], []
+    for x, low, high in [*zip(curve.x, curve.low, curve.high, strict=True), (0.0, None, None)]:
+        if low is not None and high is not None:
+            stretch.append((_n(across(x)), _n(up(low)), _n(up(high))))
+        elif stretch:
+            there = "L".join(f"{x} {low}" for x, low, _ in stretch)
+            back = "L".join(f"{x} {high}" for x, _, high in reversed(stretch))
+            shapes.append(f"M{there}L{back}Z")
+            stretch = []
+    return f'<path class="a" d="{"".join(shapes)}"/>' if shapes else ""
