@@ -1,0 +1,63 @@
+"""The adapter of plain functions from features to scores."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from audit.core import Card, Dataset, ModelError, Spec
+from audit.data.tabular import Tabular
+from audit.models.base import Reading, Wrapped, class_order, matrix
+from audit.models.factory import file_of, made
+from audit.registry import family
+
+
+@family("callable", title="Function of the features")
+def wrap(function: Callable[[Any], Any], dataset: Dataset, spec: Spec) -> Wrapped:
+    """Any function from features to probabilities or logits (n,), (n, 1) or (n, k).
+
+    It gets a matrix (n, d) of float64; where a feature is a category it gets a pandas frame with the category as text.
+    Raises ModelError.
+    """
+    name = getattr(function, "__qualname__", type(function).__name__)
+    card = Card(
+        family=name,
+        kind="callable",
+        name=spec.model.factory or name,
+        classes=dataset.classes,
+        output=spec.model.output,
+        features=dataset.names,
+        digest=_digest(function),
+        notes=("The digest is that of the function's own source text, not of what it uses.",),
+    )
+    reading = Reading(output=spec.model.output, order=class_order((), dataset, spec), batch_size=spec.model.batch_size)
+    return Wrapped(card=card, answer=functools.partial(_answer, function), reading=reading)
+
+
+def load(spec: Spec, dataset: Dataset, base: Path) -> Wrapped:
+    """The function that model.factory returns; raises ModelError."""
+    function = made(spec, base)
+    if not callable(function):
+        raise ModelError(
+            f"model.factory {spec.model.factory!r} returned {type(function).__name__}, expected a function of the features"
+        )
+    if spec.model.weights is not None:
+        file_of(spec.model.weights, spec.model.sha256, base)
+    return wrap(function, dataset, spec)
+
+
+def _answer(function: Callable[[Any], Any], inputs: Any) -> Any:
+    if isinstance(inputs, Tabular) and inputs.categories:
+        return function(inputs.frame())
+    return function(matrix(inputs).copy())
+
+
+def _digest(function: Callable[[Any], Any]) -> str:
+    try:
+        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
+    except (TypeError, OSError):
+        return ""

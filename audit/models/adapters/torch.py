@@ -1,0 +1,215 @@
+"""The torch adapter: any nn.Module, never moved and left in the mode it was in."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from audit.core import Card, Dataset, Floats, ModelError, Offer, Spec
+from audit.models.base import Reading, class_order, matrix, predict
+from audit.models.factory import file_of, made
+from audit.registry import family
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorchModel:
+    """A torch module behind the protocol; `module` lies on `device` and is open to be counted and differentiated."""
+
+    card: Card
+    module: nn.Module
+    device: torch.device
+    reading: Reading
+
+    @property
+    def family(self) -> str:
+        """The class of the module."""
+        return self.card.family
+
+    @property
+    def offers(self) -> frozenset[Offer]:
+        """What else the model can do: gradients."""
+        return frozenset({"gradients"})
+
+    def predict(self, inputs: Any) -> Floats:
+        """Probability of the positive class (n,), or of every class (n, k); raises ModelError."""
+        return predict(self._answer, inputs, self.reading)
+
+    def _answer(self, inputs: Any) -> Any:
+        # no_grad rather than inference_mode: what a module caches must stay usable for gradients afterwards.
+        with torch.no_grad(), evaluating(self.module):
+            return _tensor(self.module(self.tensor(inputs))).double().cpu().numpy()
+
+    def tensor(self, inputs: Any) -> Tensor:
+        """Tabular inputs or an array (n, d) as a fresh tensor on the module's device, in the type of its parameters."""
+        # A copy, so that a module that writes into its input does not write into the data.
+        return torch.tensor(matrix(inputs), dtype=_dtype(self.module), device=self.device)
+
+    def attribution_point(self, inputs: Any) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """A leaf (n, d) that needs gradients, and the function from such a leaf to the positive class's log-odds (n,)."""
+        return self.tensor(inputs).requires_grad_(), self._log_odds
+
+    def _log_odds(self, leaf: Tensor) -> Tensor:
+        cudnn = torch.backends.cudnn.flags(enabled=False) if self.device.type == "cuda" else contextlib.nullcontext()
+        # cuDNN's recurrent layers refuse a backward pass in evaluation mode.
+        with evaluating(self.module), cudnn:
+            raw = _tensor(self.module(leaf))
+        if leaf.requires_grad and torch.is_grad_enabled() and not raw.requires_grad:
+            raise ModelError(f"{self.family}: no gradient reaches the inputs (is the output detached or quantised?)")
+        return _log_odds(raw, self.reading)
+
+
+def _tensor(raw: Any) -> Tensor:
+    if not isinstance(raw, Tensor):
+        raise ModelError(f"the module returned {type(raw).__name__}, expected one tensor (n,) or (n, k)")
+    return raw
+
+
+def _log_odds(raw: Tensor, reading: Reading) -> Tensor:
+    """Log-odds of the positive class (n,) from raw outputs (n,), (n, 1) or (n, k)."""
+    positive = reading.order[1]
+    if raw.ndim == 2 and raw.shape[1] > 1:
+        others = [place for place in range(raw.shape[1]) if place != positive]
+        if reading.output == "logit":
+            return raw[:, positive] - torch.logsumexp(raw[:, others], dim=1)
+        tiny = torch.finfo(raw.dtype).tiny
+        return raw[:, positive].clamp_min(tiny).log() - raw[:, others].sum(dim=1).clamp_min(tiny).log()
+    single = raw.reshape(len(raw))
+    if reading.output == "probability":
+        edge = torch.finfo(raw.dtype).eps / 4
+        single = torch.logit(single, eps=edge)
+    return single if positive == 1 else -single
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; the mode of every submodule comes back after."""
+    modes = [(each, each.training) for each in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for each, training in modes:
+            each.training = training
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    for tensor in _state(module):
+        if tensor.is_floating_point():
+            return tensor.dtype
+    return torch.float32
+
+
+def _state(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+@family("torch", title="PyTorch module")
+def wrap(module: nn.Module, dataset: Dataset, spec: Spec) -> TorchModel:
+    """Any nn.Module from a matrix (n, d) to probabilities or logits (n,), (n, 1) or (n, k).
+
+    The matrix holds the features in their order, categories as indices into their sorted levels. A module on another
+    device than the one asked for is copied there. Raises ModelError.
+    """
+    device = _device(spec.run.device)
+    placed = _placed(module, device)
+    inputs = dataset.inputs
+    notes = (
+        ("Categories reach the module as indices into their levels sorted as text.",)
+        if getattr(inputs, "categories", None)
+        else ()
+    )
+    card = Card(
+        family=type(module).__name__,
+        kind="torch",
+        name=spec.model.factory or type(module).__name__,
+        classes=dataset.classes,
+        output=spec.model.output,
+        features=dataset.names,
+        parameters=sum(each.numel() for each in placed.parameters()),
+        size_bytes=sum(each.numel() * each.element_size() for each in _state(placed)),
+        digest=digest(placed),
+        device=str(device),
+        parameters_open=True,
+        notes=notes,
+    )
+    reading = Reading(output=spec.model.output, order=class_order((), dataset, spec), batch_size=spec.model.batch_size)
+    return TorchModel(card=card, module=placed, device=device, reading=reading)
+
+
+def load(spec: Spec, dataset: Dataset, base: Path) -> TorchModel:
+    """The module that model.factory builds, with the weights of model.weights; raises ModelError."""
+    module = made(spec, base)
+    if not isinstance(module, nn.Module):
+        raise ModelError(
+            f"model.factory {spec.model.factory!r} returned {type(module).__name__}, expected a torch module"
+        )
+    if spec.model.weights is not None:
+        load_weights(module, file_of(spec.model.weights, spec.model.sha256, base))
+    elif spec.model.sha256 is not None:
+        raise ModelError("model.sha256 is given without model.weights: there is no file to verify")
+    return wrap(module, dataset, spec)
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Fill a module from .safetensors, or from .pt/.pth holding tensors only; every name and shape must match."""
+    try:
+        if path.suffix == ".safetensors":
+            missing, unexpected = safetensors.torch.load_model(module, path, strict=False)
+        elif path.suffix in (".pt", ".pth"):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(state, Mapping):
+                raise ModelError(
+                    f"{path.name} holds {type(state).__name__}, expected a state dict: torch.save(module.state_dict(), ...)"
+                )
+            missing, unexpected = module.load_state_dict(state, strict=False)
+        else:
+            raise ModelError(f"model.weights: {path.name!r} must end in .safetensors, .pt or .pth")
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"model.weights: {path.name} cannot be loaded: {error}") from error
+    if missing or unexpected:
+        raise ModelError(
+            f"model.weights: {path.name} does not fit the module; missing: {', '.join(sorted(missing)) or 'nothing'}; "
+            f"unexpected: {', '.join(sorted(unexpected)) or 'nothing'}"
+        )
+
+
+def _device(name: str) -> torch.device:
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ModelError('run.device = "cuda": this machine has no CUDA device that torch can use')
+    return torch.device("cuda" if available and name in ("auto", "cuda") else "cpu")
+
+
+def _placed(module: nn.Module, device: torch.device) -> nn.Module:
+    if all(each.device.type == device.type for each in _state(module)):
+        return module
+    try:
+        return copy.deepcopy(module).to(device)
+    except Exception as error:
+        raise ModelError(f"{type(module).__name__} cannot be copied to {device}: {error}") from error
+
+
+def digest(module: nn.Module) -> str:
+    """SHA-256 over the names, types, shapes and bytes of the state dict; the same on every device."""
+    total = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        if isinstance(value, Tensor):
+            total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def with_facts(model: TorchModel, **facts: Any) -> TorchModel:
+    """The same model with other facts on its card."""
+    return replace(model, card=replace(model.card, **facts))
