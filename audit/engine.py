@@ -188,7 +188,8 @@ def run(
     halted = ""
     try:
         for number, step in enumerate(steps):
-            progress(number, len(steps), step.entry.title)
+            if not missing_needs(step.entry, subject):
+                progress(number, len(steps), step.entry.title)
             before = time.monotonic()
             if before > deadline:
                 halted = halted or DEADLINE

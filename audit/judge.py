@@ -35,7 +35,9 @@ DEFAULT_GATES = (
 def judge(gates: Sequence[Gate], outcomes: Sequence[Outcome], min_n: int = 0) -> tuple[Ruling, ...]:
     """One ruling per gate, and one per default gate whose measure is there and which no gate of the user names."""
     named = {(gate.check, gate.measure) for gate in gates}
-    measured = {(o.check, e.name) for o in outcomes for e in o.evidence if isinstance(e, Measure)}
+    measured = {
+        (o.check, e.name) for o in outcomes for e in o.evidence if isinstance(e, Measure) and e.value is not None
+    }
     extra = [g for g in DEFAULT_GATES if (g.check, g.measure) in measured - named]
     rulings = [_rule(gate, outcomes, min_n) for gate in gates]
     return (*rulings, *(replace(_rule(gate, outcomes, min_n), origin="default") for gate in extra))

@@ -33,10 +33,11 @@ def show(report: Report, paths: Sequence[Path]) -> None:
 
 
 def _promises(report: Report) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("promise", "worst case", "found", "limit", "verdict", title="What was promised", title_justify="left")
+    table = Table("promise", "worst case", "found", "limit", "verdict", title="What was promised", title_justify="left", box=SIMPLE_HEAD)
     for ruling in report.all_rulings:
         mark, word = format.MARKS[ruling.outcome]
         gate = ruling.gate
@@ -61,10 +62,11 @@ def _found(report: Report, ruling: Ruling) -> tuple[str, str, str]:
 
 
 def _headlines(report: Report) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("measure", "of whom", "found", title="Measured, not judged", title_justify="left")
+    table = Table("measure", "of whom", "found", title="Measured, not judged", title_justify="left", box=SIMPLE_HEAD)
     for ref in report.verdict.headline:
         evidence = report.find(ref)
         if isinstance(evidence, Measure):

@@ -1,0 +1,236 @@
+"""Bad inputs, each as a user meets it: a subprocess, exit code 2, one message, no traceback, nothing half-written."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROWS = "id,label,score,approved,sex,age\n" + "\n".join(
+    f"{i},{i % 2},{(i % 10) / 10},{int(i % 3 == 0)},{'fm'[i % 2]},{20 + i}" for i in range(60)
+)
+CONFIG = """
+[data]
+path = "rows.csv"
+label = "label"
+score = "score"
+features = ["age"]
+[groups]
+attributes = ["sex"]
+"""
+MODEL = """
+[model]
+kind = "callable"
+factory = "model:build"
+[data]
+path = "rows.csv"
+label = "label"
+features = ["age"]
+[groups]
+attributes = ["sex"]
+"""
+COUNTS = '[model]\nkind = "counts"\n[data]\npath = "rows.csv"\n[groups]\nattributes = ["sex"]\n'
+
+
+@dataclass(frozen=True)
+class Bad:
+    name: str
+    words: tuple[str, ...]  # the file, the key or column, what was allowed, what came, a suggestion
+    config: str = CONFIG
+    rows: str | None = ROWS
+    model: str = ""
+    arguments: tuple[str, ...] = ("run", "audit.toml", "--out", "out")
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def lines(model: str) -> str:
+    return "import numpy as np\n" + model
+
+
+CASES = [
+    Bad("no configuration", ("nothing.toml", "cannot be read", "audit init"), arguments=("run", "nothing.toml")),
+    Bad("not TOML", ("audit.toml", "not valid TOML", "line"), config="[data\npath"),
+    Bad(
+        "unknown key",
+        ("audit.toml", "[data] lable", "allowed:", "did you mean 'label'"),
+        config=CONFIG.replace("label =", "lable ="),
+    ),
+    Bad("unknown table", ("audit.toml", "gruops", "did you mean 'groups'"), config=CONFIG.replace("groups", "gruops")),
+    Bad(
+        "wrong type",
+        ("[data] threshold", "number", '"half"'),
+        config=CONFIG.replace('score = "score"', 'score = "score"\nthreshold = "half"'),
+    ),
+    Bad(
+        "check prefix",
+        ("[checks] only", "'fariness'", "allowed:", "did you mean 'fairness'"),
+        arguments=("run", "audit.toml", "--only", "fariness"),
+    ),
+    Bad(
+        "check parameter",
+        ("robustness.noise", "scale", "allowed:", "did you mean 'scales'"),
+        config=CONFIG + '[checks."robustness.noise"]\nscale = [0.1]\n',
+    ),
+    Bad(
+        "parameter type",
+        ("robustness.noise", "rows", "must be like its default", "'all'"),
+        config=CONFIG + '[checks."robustness.noise"]\nrows = "all"\n',
+    ),
+    Bad(
+        "gate without check",
+        ("[[gate]] number 1", "fairness.impact_ration", "did you mean 'fairness.impact_ratio'"),
+        config=CONFIG + '[[gate]]\ncheck = "fairness.impact_ration"\nmeasure = "impact_ratio"\nmin = 0.8\n',
+    ),
+    Bad(
+        "gate by no attribute",
+        ("[[gate]] number 1 by", "'sexx'", "allowed:", "did you mean 'sex'"),
+        config=CONFIG
+        + '[[gate]]\ncheck = "fairness.impact_ratio"\nmeasure = "impact_ratio"\nmin = 0.8\nby = "sexx"\n',
+    ),
+    Bad("no data file", ("rows.csv", "not found"), rows=None),
+    Bad("empty file", ("rows.csv",), rows=""),
+    Bad("header only", ("rows.csv", "no rows"), rows="label,score,sex,age\n"),
+    Bad("ragged file", ("rows.csv", "cannot be read"), rows=ROWS + "\n1,2\n"),
+    Bad(
+        "wrong suffix",
+        ("rows.xlsx", ".xlsx", ".csv", ".parquet"),
+        config=CONFIG.replace("rows.csv", "rows.xlsx"),
+        files={"rows.xlsx": "PK"},
+    ),
+    Bad(
+        "missing label column",
+        ("'labl'", "did you mean 'label'", "columns:"),
+        config=CONFIG.replace('"label"', '"labl"'),
+    ),
+    Bad(
+        "missing group column",
+        ("groups.attributes", "'sax'", "did you mean 'sex'"),
+        config=CONFIG.replace('["sex"]', '["sax"]'),
+    ),
+    Bad(
+        "missing feature column",
+        ("data.features", "'aeg'", "did you mean 'age'"),
+        config=CONFIG.replace('"age"', '"aeg"'),
+    ),
+    Bad("missing label value", ("label", "missing in 1 of 60 rows", "row 3"), rows=ROWS.replace("\n3,1,", "\n3,,")),
+    Bad("missing score", ("score", "missing in 1", "row 3"), rows=ROWS.replace("\n3,1,0.3,", "\n3,1,,")),
+    Bad("score is text", ("score", "must hold numbers", "high"), rows=ROWS.replace("\n3,1,0.3,", "\n3,1,high,")),
+    Bad(
+        "positive not found",
+        ("label", "positive", "'yes'", "'0', '1'"),
+        config=CONFIG.replace('label = "label"', 'label = "label"\npositive = "yes"'),
+    ),
+    Bad(
+        "three decisions",
+        ("approved", "two values", "'0', '1', '2'"),
+        config=CONFIG.replace('score = "score"', 'decision = "approved"'),
+        rows=ROWS.replace("\n3,1,0.3,1", "\n3,1,0.3,2"),
+    ),
+    Bad("regression label", ("'id'", "60 distinct", "regression"), config=CONFIG.replace('"label"', '"id"')),
+    Bad(
+        "numeric attribute",
+        ("'id'", "60 distinct", "bin it"),
+        config=CONFIG.replace('["sex"]', '["id"]'),
+    ),
+    Bad("reserved group name", ("'sex'", "'*'", "all groups"), rows=ROWS.replace(",f,", ",*,")),
+    Bad("duplicate columns", ("unique", "'sex'"), rows=ROWS.replace("approved", "sex", 1)),
+    Bad(
+        "reference group",
+        ("groups.reference", "'femal'", "'f'", "'m'"),
+        config=CONFIG + 'reference = { sex = "femal" }\n',
+    ),
+    Bad(
+        "negative weight",
+        ("data.weight", "'w'", "negative", "-1"),
+        config=CONFIG.replace('score = "score"', 'score = "score"\nweight = "w"'),
+        rows=ROWS.replace("approved", "w").replace("\n3,1,0.3,1", "\n3,1,0.3,-1"),
+    ),
+    Bad("counts: no columns", ("rows.csv", "tp, fp, tn, fn", "n, selected"), config=COUNTS, rows="sex,tq\nf,1\n"),
+    Bad("counts: negative", ("'tp'", "negative", "-1"), config=COUNTS, rows="sex,tp,fp,tn,fn\nf,-1,2,3,4\n"),
+    Bad("counts: too many selected", ("selected", "larger than n", "9 of 5"), config=COUNTS, rows="sex,n,selected\nf,5,9\n"),
+    Bad("unknown world", ("world", "'kredit'", "did you mean 'credit'"), config='[data]\nworld = "kredit"\n[model]\nkind = "oracle"'),
+    Bad(
+        "unknown knob",
+        ("knob", "'flop'", "did you mean 'flip'"),
+        config='[data]\nworld = "credit"\nknobs = { flop = 0.1 }\n[model]\nkind = "oracle"',
+    ),
+    Bad("factory file", ("model.factory", "'model'", "cannot be imported"), config=MODEL),
+    Bad(
+        "factory function",
+        ("model.factory", "'build'", "did you mean 'biuld'"),
+        config=MODEL,
+        model="def biuld():\n    pass\n",
+    ),
+    Bad(
+        "factory raises",
+        ("model.factory", "ZeroDivisionError", "division by zero"),
+        config=MODEL,
+        model="def build():\n    return 1 / 0\n",
+    ),
+    Bad("model raises", ("KeyError", "oops"), config=MODEL, model="def build():\n    def f(x):\n        raise KeyError('oops')\n    return f\n"),
+    Bad(
+        "model returns NaN",
+        ("60", "finite"),
+        config=MODEL,
+        model=lines("def build():\n    return lambda x: x[:, 0] * np.nan\n"),
+    ),
+    Bad("model returns too few", ("60", "59"), config=MODEL, model=lines("def build():\n    return lambda x: np.full(len(x) - 1, 0.5)\n")),
+    Bad(
+        "model returns logits",
+        ("not probabilities", 'output = "logit"'),
+        config=MODEL,
+        model=lines("def build():\n    return lambda x: x[:, 0]\n"),
+    ),
+    Bad(
+        "pickled weights",
+        ("model.pkl", "trust = true"),
+        config=MODEL.replace('"callable"', '"sklearn"').replace('factory = "model:build"', 'weights = "model.pkl"'),
+        files={"model.pkl": "cos\nsystem\n(S'touch owned'\ntR."},
+    ),
+    Bad(
+        "another model file",
+        ("sha256", "0000", "another file"),
+        config=MODEL.replace('"callable"', '"torch"').replace("[data]", 'weights = "w.safetensors"\nsha256 = "0000"\n[data]'),
+        model="import torch\ndef build():\n    return torch.nn.Linear(1, 1)\n",
+        files={"w.safetensors": "nothing"},
+    ),
+    Bad("corrupt record", ("record.json", "not a record"), arguments=("check", "record.json"), files={"record.json": "{]"}),
+    Bad("empty record", ("record.json", "spec", "Field required"), arguments=("report", "record.json", "-o", "md:x.md"), files={"record.json": "{}"}),
+    Bad("no record", ("nowhere.json", "cannot be read"), arguments=("check", "nowhere.json")),
+    Bad("unknown format", ("'htlm'", "allowed:", "did you mean 'html'"), arguments=("run", "audit.toml", "-o", "htlm:x")),
+    Bad("format without path", ("FORMAT:PATH", "'html'"), arguments=("run", "audit.toml", "-o", "html")),
+    Bad("nothing to write", ("-o html:report.html",), arguments=("report", "record.json")),
+    Bad("unknown command", ("'rn'", "did you mean 'run'"), arguments=("rn",)),
+    Bad("unknown option", ("--sed", "did you mean '--seed'"), arguments=("run", "audit.toml", "--sed", "3")),
+    Bad("unknown device", ("'gpu'", "cuda"), arguments=("run", "audit.toml", "--device", "gpu")),
+    Bad("unknown check", ("'fairness.selecton'", "did you mean 'fairness.selection'"), arguments=("explain", "fairness.selecton")),
+    Bad("out is a file", ("rows.csv",), arguments=("run", "audit.toml", "--out", "rows.csv")),
+    Bad("init never overwrites", ("audit.toml", "exists"), arguments=("init", "audit.toml")),
+    Bad("init from nothing", ("nothing.csv", "not found"), arguments=("init", "new.toml", "--from", "nothing.csv")),
+]
+
+
+@pytest.mark.parametrize("bad", CASES, ids=lambda bad: bad.name)
+def test_exit_code_2_and_one_message(tmp_path: Path, bad: Bad):
+    (tmp_path / "audit.toml").write_text(bad.config)
+    if bad.rows is not None:
+        (tmp_path / "rows.csv").write_text(bad.rows)
+    if bad.model:
+        (tmp_path / "model.py").write_text(bad.model)
+    for name, content in bad.files.items():
+        (tmp_path / name).write_text(content)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    command = [sys.executable, "-B", "-m", "audit", *bad.arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert "internal error" not in done.stderr
+    messages = [line for line in done.stderr.splitlines() if line.startswith("audit: ") and ":" in line[7:]]
+    assert len(messages) == 1, done.stderr
+    for word in bad.words:
+        assert word in done.stderr, done.stderr
+    # Nothing half-written, nothing lost.
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    assert not list(tmp_path.rglob("out/*"))
