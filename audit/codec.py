@@ -33,9 +33,10 @@ def _adapter(noun: type) -> TypeAdapter[Any]:
 
 
 def suggest(word: str, allowed: Iterable[str]) -> str:
-    """A question that names the nearest allowed word, or an empty text."""
-    near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    """A question that names the nearest allowed word, upper or lower case, or an empty text."""
+    known = {each.lower(): each for each in allowed}
+    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    return f"; did you mean {known[near[0]]!r}?" if near else ""
 
 
 # ------------------------------------------------------------------------------------------------ the record

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from audit.codec import suggest
 from audit.core import Codes, DataError, Dataset, Ints, Origin, Spec
 from audit.data.columns import attributes, codes, floats
-from audit.data.tables import Frame, column, listed, near
+from audit.data.tables import Frame, column, listed
 
 # What each count column counts: (label, decision) of the people in it.
 CONFUSION = {"tp": (1, 1), "fp": (0, 1), "fn": (1, 0), "tn": (0, 0)}
@@ -25,7 +26,7 @@ def dataset(frame: Frame, spec: Spec, origin: Origin) -> Dataset:
         raise DataError(
             f"{origin.name}: a table of counts holds either the columns tp, fp, tn, fn or the columns n, selected; "
             f"found {listed(confusion + selection) or 'neither'}; columns: {listed(frame.columns)}"
-            + "".join(near(name, frame.columns) for name in (*CONFUSION, *SELECTION) if name not in places)
+            + "".join(suggest(name, frame.columns) for name in (*CONFUSION, *SELECTION) if name not in places)
         )
     numbers = {name: _counts(frame, places[name]) for name in confusion or selection}
     cells = _confusion(numbers) if confusion else _selection(numbers)

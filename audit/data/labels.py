@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from audit.codec import suggest
 from audit.core import Codes, DataError, Ints
 from audit.data.columns import codes, find, key_of, text_of
-from audit.data.tables import listed, near
+from audit.data.tables import listed
 
 MOST_CLASSES = 50
 Positive = str | bool | int | float
@@ -37,7 +38,7 @@ def _classes(name: str, found: tuple[str, ...], positive: Positive, expected: Se
     if place is None and len(names) == 1:
         return names[0], text_of(positive)  # no row is positive: one class, and the other is known by name only
     if place is None:
-        hint = near(text_of(positive), names) if isinstance(positive, str) else ""
+        hint = suggest(text_of(positive), names) if isinstance(positive, str) else ""
         raise DataError(
             f"data.label: column {name!r} has the values {listed(names)}; data.positive = {positive!r} is none of them{hint}"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from audit.core import Codes, DataError, Dataset, DataSpec, Floats, GroupSpec, Ints, Origin, Spec
+from audit.core import Codes, DataError, Dataset, DataSpec, Floats, GroupSpec, Ints, Origin, Spec, stream
 from audit.data import counts
-from audit.data.columns import attributes, can_be_feature, codes, features, find, floats, weights
+from audit.data.columns import attributes, can_be_feature, codes, features, floats, weights
 from audit.data.labels import decision, label
-from audit.data.tables import Frame, column, frame_of, listed, load, near, sha256
+from audit.data.tables import Frame, column, frame_of, listed, load, sha256
 from audit.data.tabular import Tabular
 
 
-def read(spec: Spec, base: Path) -> Dataset:
-    """The dataset that a configuration names, its path relative to the folder `base`; raises DataError."""
+def read(spec: Spec, base: Path, *, inputs: bool | None = None) -> Dataset:
+    """The dataset that a configuration names, its path relative to the folder `base`; raises DataError.
+
+    inputs: whether to read the features; by default where a model will read them or data.features names them.
+    """
     if spec.data.world is not None:
         return _draw(spec)
     if spec.data.path is None:
@@ -28,24 +30,26 @@ def read(spec: Spec, base: Path) -> Dataset:
     frame = load(path)
     origin = Origin(name=spec.data.path, sha256=sha256(path), licence=spec.data.licence, source=spec.data.source)
     wanted = spec.model.kind != "predictions" or spec.data.features is not None
-    return _dataset(frame, spec, origin, with_inputs=wanted)
+    return _dataset(frame, spec, origin, with_inputs=wanted if inputs is None else inputs)
 
 
-def from_frame(frame: Any, spec: Spec) -> Dataset:
-    """The dataset in a pandas, polars or pyarrow frame; a Dataset passes as it is. Raises DataError."""
+def from_frame(frame: Any, spec: Spec, *, inputs: bool = True) -> Dataset:
+    """The dataset in a pandas, polars or pyarrow frame; a Dataset passes as it is. Raises DataError.
+
+    inputs: whether to read the features.
+    """
     if isinstance(frame, Dataset):
         return frame
     origin = Origin(
         name=f"{type(frame).__module__.split('.')[0]} frame", licence=spec.data.licence, source=spec.data.source
     )
-    return _dataset(frame_of(frame), spec, origin, with_inputs=True)
+    return _dataset(frame_of(frame), spec, origin, with_inputs=inputs)
 
 
 def _draw(spec: Spec) -> Dataset:
     from audit.data.worlds.base import planted
 
-    stream = np.random.SeedSequence(spec.run.seed, spawn_key=(zlib.crc32(b"data.world"),))
-    return planted(spec.data).draw(spec.data.rows, np.random.default_rng(stream))
+    return planted(spec.data).draw(spec.data.rows, stream(spec.run.seed, "data.world"))
 
 
 def _dataset(frame: Frame, spec: Spec, origin: Origin, *, with_inputs: bool) -> Dataset:
@@ -100,14 +104,7 @@ def _decision(frame: Frame, data: DataSpec, score: Floats | None, notes: list[st
 
 
 def _groups(frame: Frame, spec: GroupSpec) -> Mapping[str, Codes]:
-    groups = {name: codes(column(frame, name, "groups.attributes"), name, spec.unknown) for name in attributes(spec)}
-    for name, reference in spec.reference.items():
-        if name in groups and find(reference, groups[name].levels) is None:
-            levels = groups[name].levels
-            raise DataError(
-                f"groups.reference: {name!r} has no group {reference!r}{near(reference, levels)}; groups: {listed(levels)}"
-            )
-    return groups
+    return {name: codes(column(frame, name, "groups.attributes"), name, spec.unknown) for name in attributes(spec)}
 
 
 def _feature_names(frame: Frame, spec: Spec, notes: list[str]) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow.feather
 import pyarrow.parquet
 from narwhals.exceptions import DuplicateError
 
+from audit.codec import suggest
 from audit.core import DataError
 
 Frame = nw.DataFrame[Any]
@@ -55,7 +55,7 @@ def column(frame: Frame, name: str, role: str) -> pa.Array:
     """One column as an arrow array; raises DataError with a near suggestion where there is none."""
     if name not in frame.columns:
         raise DataError(
-            f"{role}: there is no column {name!r}{near(name, frame.columns)}; columns: {listed(frame.columns)}"
+            f"{role}: there is no column {name!r}; columns: {listed(frame.columns)}{suggest(name, frame.columns)}"
         )
     try:
         array = frame.get_column(name).to_arrow()
@@ -71,13 +71,6 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def near(word: str, words: Iterable[str]) -> str:
-    """' (did you mean "x"?)' where a known word is close, else nothing; case is not a difference."""
-    known = {each.lower(): each for each in words}
-    close = difflib.get_close_matches(word.lower(), known, n=1)
-    return f" (did you mean {known[close[0]]!r}?)" if close else ""
-
-
 def listed(words: Iterable[object], most: int = 12) -> str:
     """At most twelve words as text, and how many more there are."""
     all_of_them = [repr(word) if isinstance(word, str) else str(word) for word in words]
@@ -86,7 +79,7 @@ def listed(words: Iterable[object], most: int = 12) -> str:
 
 
 def _nearby(path: Path) -> str:
-    return near(path.name, [each.name for each in path.parent.iterdir()]) if path.parent.is_dir() else ""
+    return suggest(path.name, [each.name for each in path.parent.iterdir()]) if path.parent.is_dir() else ""
 
 
 def _twice(data: Any) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from audit.codec import suggest
 from audit.core import ModelError, Spec, Stopped
-from audit.data.tables import near, sha256
+from audit.data.tables import sha256
 
 
 def made(spec: Spec, base: Path) -> Any:
@@ -27,7 +28,7 @@ def build(factory: str, base: Path) -> Any:
     """What the factory returns when it is called without arguments; raises ModelError."""
     module_name, _, function_name = factory.partition(":")
     if not module_name or not function_name:
-        raise ModelError(f'model.factory must look like "package.module:function", got {factory!r}')
+        raise ModelError(f'a factory must look like "package.module:function", got {factory!r}')
     with _importing_from(base):
         function = _function(module_name, function_name, base)
         try:
@@ -35,7 +36,7 @@ def build(factory: str, base: Path) -> Any:
         except Stopped:
             raise
         except Exception as error:
-            raise ModelError(f"model.factory {factory!r} raised {type(error).__name__}: {error}") from error
+            raise ModelError(f"factory {factory!r} raised {type(error).__name__}: {error}") from error
 
 
 def file_of(name: str, expected_sha256: str | None, base: Path) -> Path:
@@ -43,7 +44,7 @@ def file_of(name: str, expected_sha256: str | None, base: Path) -> Path:
     path = base / name
     if not path.is_file():
         siblings = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise ModelError(f"model.weights: {name!r} was not found in {base}{near(path.name, siblings)}")
+        raise ModelError(f"model.weights: {name!r} was not found in {base}{suggest(path.name, siblings)}")
     if expected_sha256 is not None and (found := sha256(path)) != expected_sha256.lower():
         raise ModelError(f"model.sha256: {name!r} should have {expected_sha256}, it has {found}: this is another file")
     return path
@@ -53,14 +54,14 @@ def _function(module_name: str, function_name: str, base: Path) -> Any:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        files = near(module_name, [each.stem for each in base.glob("*.py")])
-        raise ModelError(f"model.factory: {module_name!r} cannot be imported from {base}: {error}{files}") from error
+        files = suggest(module_name, [each.stem for each in base.glob("*.py")])
+        raise ModelError(f"factory: {module_name!r} cannot be imported from {base}: {error}{files}") from error
     except Exception as error:
-        raise ModelError(f"model.factory: importing {module_name!r} raised {type(error).__name__}: {error}") from error
+        raise ModelError(f"factory: importing {module_name!r} raised {type(error).__name__}: {error}") from error
     function = getattr(module, function_name, None)
     if not callable(function):
         what = "has no function" if function is None else f"has a {type(function).__name__}, not a function,"
-        raise ModelError(f"model.factory: {module_name!r} {what} {function_name!r}{near(function_name, dir(module))}")
+        raise ModelError(f"factory: {module_name!r} {what} {function_name!r}{suggest(function_name, dir(module))}")
     return function
 
 

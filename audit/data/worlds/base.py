@@ -8,8 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+from audit.codec import suggest
 from audit.core import DataError, Dataset, DataSpec, Floats
-from audit.data.tables import listed, near
+from audit.data.tables import listed
 from audit.data.tabular import Tabular
 from audit.registry import entries
 
@@ -89,13 +90,13 @@ def planted(spec: DataSpec) -> World:
     worlds = entries("worlds")
     if spec.world is None or spec.world not in worlds:
         raise DataError(
-            f"data.world: there is no world {spec.world!r}{near(str(spec.world), worlds)}; worlds: {listed(worlds)}"
+            f"data.world: there is no world {spec.world!r}; worlds: {listed(worlds)}{suggest(str(spec.world), worlds)}"
         )
     entry = worlds[spec.world]
     for knob in spec.knobs:
         if knob not in entry.params:
             raise DataError(
-                f"data.knobs: the world {spec.world!r} has no knob {knob!r}{near(knob, entry.params)}; knobs: {listed(entry.params)}"
+                f"data.knobs: the world {spec.world!r} has no knob {knob!r}; knobs: {listed(entry.params)}{suggest(knob, entry.params)}"
             )
     if spec.rows < 1:
         raise DataError(f"data.rows must be 1 or more, got {spec.rows}")

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from audit.codec import suggest
 from audit.core import Card, Dataset, ModelError, Spec
 from audit.data.columns import text_of
-from audit.data.tables import listed, near, sha256
+from audit.data.tables import listed, sha256
 from audit.data.tabular import Tabular
 from audit.models.adapters.fingerprint import fingerprint
 from audit.models.base import Reading, Wrapped, class_order, matrix
@@ -153,7 +154,7 @@ def _columns(estimator: Any, dataset: Dataset) -> tuple[str, ...]:
     if missing:
         raise ModelError(
             f"{type(estimator).__name__} was fitted on columns that are not among the features: {listed(missing)}"
-            f"{near(missing[0], dataset.names)}; features: {listed(dataset.names)} (a protected attribute is a feature only "
+            f"{suggest(missing[0], dataset.names)}; features: {listed(dataset.names)} (a protected attribute is a feature only "
             "where data.features names it)"
         )
     return tuple(map(str, names))
