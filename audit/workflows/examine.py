@@ -146,7 +146,11 @@ def run(
     engine.plan(spec)
     with bar(sys.stderr.isatty() if progress is None else progress) as show:
         show(0, None, "reading the data and the model")
-        dataset = readers.read(spec, Path()) if isinstance(data, str | Path) else readers.from_frame(data, spec)
+        wanted = model is not None or features is not None
+        if isinstance(data, str | Path):
+            dataset = readers.read(spec, Path(), inputs=wanted)
+        else:
+            dataset = readers.from_frame(data, spec, inputs=wanted)
         wrapped = None if model is None else load.wrap(model, dataset, spec)
         report = engine.run(
             spec, assemble(spec, dataset, wrapped), progress=show, started=started, command="audit.run(model, data, ...)"
