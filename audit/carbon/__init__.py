@@ -1,0 +1,1 @@
+"""Energy and carbon: physical quantities with bounds, a grade of evidence, and the method that gave them."""
