@@ -45,16 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code: int = options.command(options)
         return code
     except AuditError as error:
-        print(f"audit: {_printable(str(error))}", file=sys.stderr)  # noqa: T201
+        print(f"audit: error: {_printable(str(error))}", file=sys.stderr)  # noqa: T201
     except KeyboardInterrupt:
-        print("audit: stopped by Ctrl-C before anything was measured", file=sys.stderr)  # noqa: T201
+        print("audit: error: stopped by Ctrl-C before anything was measured", file=sys.stderr)  # noqa: T201
     except BrokenPipeError:
         # The reader of our output went away (`audit list | head`); nothing is left to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if os.environ.get("AUDIT_DEBUG"):
             raise
-        message = f"audit: internal error, {type(error).__name__}: {error}\nSet AUDIT_DEBUG=1 to see where."
+        message = f"audit: error: internal, {type(error).__name__}: {error}\nSet AUDIT_DEBUG=1 to see where."
         print(_printable(message), file=sys.stderr)  # noqa: T201
     return BROKEN
 
@@ -103,8 +103,16 @@ class _Parser(argparse.ArgumentParser):
             hint = suggest(came, message.split("choose from ")[-1].replace("'", "").rstrip(")").split(", "))
         elif message.startswith("unrecognized arguments: "):
             came = message.removeprefix("unrecognized arguments: ").split()[0]
-            hint = suggest(came, [name for action in self._actions for name in action.option_strings])
+            hint = suggest(came, _options(self))
         raise UsageError(f"{message}{hint}\n{self.format_usage().strip()}")
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                yield from _options(sub)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -172,4 +172,7 @@ def _as_floats(array: pa.Array) -> Floats:
 
 
 def _example(array: pa.Array) -> str:
-    return "first values " + listed(array.slice(0, 3).to_pylist())
+    """The first values that are no numbers; where text holds numbers only, the first values."""
+    values = array.slice(0, 100_000).to_pylist()
+    strange = [value for value in values if isinstance(value, str) and not isinstance(key_of(value), float)]
+    return "such as " + listed((strange or values)[:3])
