@@ -41,27 +41,51 @@ HOSTILE = (
     "x" * 300,
     "' onmouseover='alert(1)",
 )
-PEOPLE = ("African-American", "Asian", "Caucasian", "Hispanic", "Native American", "Other", "Pacific", "Mixed", "Roma", "Sámi")
+PEOPLE = (
+    "African-American",
+    "Asian",
+    "Caucasian",
+    "Hispanic",
+    "Native American",
+    "Other",
+    "Pacific",
+    "Mixed",
+    "Roma",
+    "Sámi",
+)
 
 
 def wilson(k: int, n: int) -> Interval:
     """Wilson's interval, written out."""
     z, p = 1.959963984540054, k / n
-    middle, half = (p + z * z / 2 / n) / (1 + z * z / n), z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / 4 / n / n)
+    middle, half = (
+        (p + z * z / 2 / n) / (1 + z * z / n),
+        z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / 4 / n / n),
+    )
     return Interval(low=max(0.0, middle - half), high=min(1.0, middle + half), level=0.95, method="Wilson")
 
 
 def _rate(name: str, where: dict[str, str], dice: random.Random, note: str = "") -> Measure:
     n = dice.randrange(3, 2500)
     k = dice.randrange(0, n + 1)
-    return Measure(name=name, value=k / n, unit="proportion", n=n, interval=wilson(k, n), where=where, better="higher", note=note)
+    return Measure(
+        name=name, value=k / n, unit="proportion", n=n, interval=wilson(k, n), where=where, better="higher", note=note
+    )
 
 
 def _ratio(where: dict[str, str], dice: random.Random) -> Measure:
     value = dice.uniform(0.5, 1.1)
     interval = Interval(low=value * 0.82, high=value * 1.2, level=0.95, method="Katz+1/2")
     note = "reference: " + next(iter(where.values()))[:400]
-    return Measure(name="impact_ratio", value=value, unit="ratio", n=dice.randrange(30, 900), interval=interval, where=where, note=note)
+    return Measure(
+        name="impact_ratio",
+        value=value,
+        unit="ratio",
+        n=dice.randrange(30, 900),
+        interval=interval,
+        where=where,
+        note=note,
+    )
 
 
 def _fairness(attributes: dict[str, tuple[str, ...]], names: tuple[str, ...], dice: random.Random) -> list[Evidence]:
@@ -72,10 +96,14 @@ def _fairness(attributes: dict[str, tuple[str, ...]], names: tuple[str, ...], di
             found += [_rate(name, {attribute: group}, dice) for group in groups]
             gap = Interval(low=0.01, high=0.2, level=0.95, method="simultaneous Newcombe")
             where = {attribute: ALL}
-            found.append(Measure(name=f"{name}_difference", value=0.081, unit="difference", n=5000, interval=gap, where=where))
+            found.append(
+                Measure(name=f"{name}_difference", value=0.081, unit="difference", n=5000, interval=gap, where=where)
+            )
     first = next(iter(attributes))
     note = "no positives in this group: 0/0"
-    found.append(Measure(name="ppv", value=None, unit="proportion", n=0, where={first: attributes[first][0]}, note=note))
+    found.append(
+        Measure(name="ppv", value=None, unit="proportion", n=0, where={first: attributes[first][0]}, note=note)
+    )
     rows = tuple((group, 100 + k, 40 + k, 0.25, None) for k, group in enumerate(attributes[first]))
     columns = ("group", "n", "selected", "share", "unknown")
     found.append(Table(name="sizes", title=f"Sizes by {first}", columns=columns, rows=rows, note="no group was merged"))
@@ -93,9 +121,13 @@ def _performance(attribute: str, groups: tuple[str, ...]) -> Outcome:
     ]
     span = Interval(low=0.69, high=0.714, level=0.95, method="DeLong")
     auc = Measure(name="auc", value=0.702166, n=7214, interval=span, better="higher")
-    acc = Measure(name="accuracy", value=0.6537, unit="proportion", n=7214, interval=wilson(4716, 7214), better="higher")
+    acc = Measure(
+        name="accuracy", value=0.6537, unit="proportion", n=7214, interval=wilson(4716, 7214), better="higher"
+    )
     brier = Measure(name="brier", value=None, n=7214, note="the scores are not probabilities")
-    return Outcome(check="performance.overall", title="Overall performance", status="done", evidence=(auc, acc, brier, *curves))
+    return Outcome(
+        check="performance.overall", title="Overall performance", status="done", evidence=(auc, acc, brier, *curves)
+    )
 
 
 def _others(features: tuple[str, ...], dice: random.Random) -> tuple[Outcome, ...]:
@@ -114,21 +146,50 @@ def _others(features: tuple[str, ...], dice: random.Random) -> tuple[Outcome, ..
         name="case_1",
         title="Case 1: refused, nearest to the threshold",
         columns=("feature", "value", "shap", "se"),
-        rows=tuple((feature, dice.choice([3, 2.5, "own", None]), dice.uniform(-0.2, 0.2), 0.004) for feature in features),
+        rows=tuple(
+            (feature, dice.choice([3, 2.5, "own", None]), dice.uniform(-0.2, 0.2), 0.004) for feature in features
+        ),
     )
     scales = (0.05, 0.1, 0.25, 0.5)
     rates = (0.011, 0.024, 0.061, 0.13)
-    flips = Curve(name="flip_rate", x=scales, y=rates, x_label="noise in sd", y_label="share of decisions", unit="proportion", n=2000)
+    flips = Curve(
+        name="flip_rate",
+        x=scales,
+        y=rates,
+        x_label="noise in sd",
+        y_label="share of decisions",
+        unit="proportion",
+        n=2000,
+    )
     flip = Measure(name="flip_rate", value=0.024, unit="proportion", n=2000, interval=wilson(48, 2000), better="lower")
     flop = Measure(name="flops_per_prediction", value=12_544.0, unit="FLOP", grade="D")
     return (
-        Outcome(check="explain.global_importance", title="What the model rests on", status="done", evidence=tuple(shap)),
+        Outcome(
+            check="explain.global_importance", title="What the model rests on", status="done", evidence=tuple(shap)
+        ),
         Outcome(check="explain.cases", title="Single cases", status="done", evidence=(case,), params={"rows": 6}),
-        Outcome(check="robustness.noise", title="Noise", status="done", evidence=(flip, flips), params={"scales": list(scales)}),
+        Outcome(
+            check="robustness.noise",
+            title="Noise",
+            status="done",
+            evidence=(flip, flips),
+            params={"scales": list(scales)},
+        ),
         Outcome(check="carbon.inference", title="Cost of one prediction", status="done", evidence=(flop,)),
-        Outcome(check="fairness.broken", title="A check that broke", status="error", reason="ValueError: <b>no</b> & nothing"),
+        Outcome(
+            check="fairness.broken",
+            title="A check that broke",
+            status="error",
+            reason="ValueError: <b>no</b> & nothing",
+        ),
         Outcome(check="robustness.shift", title="Shift", status="not_applicable", reason="there is no model"),
-        Outcome(check="custom.late", title="A plug-in's check", status="stopped", reason="the deadline has passed", evidence=(flip,)),
+        Outcome(
+            check="custom.late",
+            title="A plug-in's check",
+            status="stopped",
+            reason="the deadline has passed",
+            evidence=(flip,),
+        ),
     )
 
 
@@ -139,14 +200,27 @@ def _rulings(outcomes: tuple[Outcome, ...], attribute: str) -> tuple[Ruling, ...
     for index, piece in enumerate(ratios.evidence):
         judged = "fail" if piece.interval.high < 0.8 else "pass" if piece.interval.low >= 0.8 else "inconclusive"
         detectable = 0.07 if judged == "inconclusive" else None
-        slices.append(SliceRuling(ref=f"fairness.impact_ratio#{index}", outcome=judged, reason="the interval", detectable=detectable))
+        slices.append(
+            SliceRuling(
+                ref=f"fairness.impact_ratio#{index}", outcome=judged, reason="the interval", detectable=detectable
+            )
+        )
     slices.sort(key=lambda piece: ("fail", "inconclusive", "pass").index(piece.outcome))
     kept = SliceRuling(ref="performance.overall#0", outcome="pass", reason="the interval lies inside")
-    near = SliceRuling(ref="performance.overall#1", outcome="inconclusive", reason="the interval spans the limit", detectable=0.011)
-    ratio = Gate(check="fairness.impact_ratio", measure="impact_ratio", by=(attribute,), min=0.8, why="29 CFR 1607.4(D) screen")
+    near = SliceRuling(
+        ref="performance.overall#1", outcome="inconclusive", reason="the interval spans the limit", detectable=0.011
+    )
+    ratio = Gate(
+        check="fairness.impact_ratio", measure="impact_ratio", by=(attribute,), min=0.8, why="29 CFR 1607.4(D) screen"
+    )
     return (
         Ruling(gate=ratio, outcome=slices[0].outcome, reason=slices[0].reason, slices=tuple(slices)),
-        Ruling(gate=Gate(check="performance.overall", measure="auc", min=0.6), outcome="pass", reason=kept.reason, slices=(kept,)),
+        Ruling(
+            gate=Gate(check="performance.overall", measure="auc", min=0.6),
+            outcome="pass",
+            reason=kept.reason,
+            slices=(kept,),
+        ),
         Ruling(
             gate=Gate(check="performance.overall", measure="accuracy", min=0.65, max=0.99, severity="low"),
             outcome="inconclusive",
@@ -162,7 +236,11 @@ def _rulings(outcomes: tuple[Outcome, ...], attribute: str) -> tuple[Ruling, ...
             gate=Gate(check="performance.overall", measure="brier", max=0.2, required=False, severity="low"),
             outcome="undefined",
             reason="the scores are not probabilities",
-            slices=(SliceRuling(ref="performance.overall#2", outcome="undefined", reason="the scores are not probabilities"),),
+            slices=(
+                SliceRuling(
+                    ref="performance.overall#2", outcome="undefined", reason="the scores are not probabilities"
+                ),
+            ),
             origin="default",
         ),
     )
@@ -200,13 +278,23 @@ def sample_report(
     rates = tuple(_fairness(attributes, names, dice))
     outcomes = (
         _performance(first, groups),
-        Outcome(check="fairness.impact_ratio", title="Impact ratio", status="done", evidence=ratios, sources=("katz1978", "nosuchkey")),
-        Outcome(check="fairness.selection", title="Rates by group", status="done", evidence=rates, sources=("wilson1927",)),
+        Outcome(
+            check="fairness.impact_ratio",
+            title="Impact ratio",
+            status="done",
+            evidence=ratios,
+            sources=("katz1978", "nosuchkey"),
+        ),
+        Outcome(
+            check="fairness.selection", title="Rates by group", status="done", evidence=rates, sources=("wilson1927",)
+        ),
         *_others(features, dice),
     )
     rulings = _rulings(outcomes, first) if gates else ()
     energy = Interval(low=0.0004, high=0.0031, level=0.95, method="plausible range")
-    used = Measure(name="energy_kwh", value=0.0012, unit="kWh", grade="E", interval=energy, note="no power sensor was readable")
+    used = Measure(
+        name="energy_kwh", value=0.0012, unit="kWh", grade="E", interval=energy, note="no power sensor was readable"
+    )
     volatile = Outcome(check="carbon.audit", title="This audit's own energy", status="done", evidence=(used,))
     headline = ("performance.overall#0", "fairness.impact_ratio#0", "fairness.selection#0")
     return Report(
@@ -224,7 +312,9 @@ def sample_report(
             features=features,
             classes=("refused", "approved"),
             positives=3251,
-            groups={name: {group: 7 + 31 * k for k, group in enumerate(members)} for name, members in attributes.items()},
+            groups={
+                name: {group: 7 + 31 * k for k, group in enumerate(members)} for name, members in attributes.items()
+            },
             unknown=dict.fromkeys(attributes, 12),
             notes=("12 rows have no group",),
         ),
@@ -240,22 +330,38 @@ def sample_report(
         ),
         outcomes=outcomes,
         rulings=rulings,
-        not_tested=(NotTested(topic="disability", why="not collected"), NotTested(topic="robustness.shift", why="there is no model")),
+        not_tested=(
+            NotTested(topic="disability", why="not collected"),
+            NotTested(topic="robustness.shift", why="there is no model"),
+        ),
         limitations=("The data are from one bank.",),
         verdict=verdict_of(rulings, headline),
         complete=complete,
-        run=Run(started="2026-11-02T09:30:00+00:00", seconds=12.345, check_seconds={"fairness.selection": 0.25}, outcomes=(volatile,)),
+        run=Run(
+            started="2026-11-02T09:30:00+00:00",
+            seconds=12.345,
+            check_seconds={"fairness.selection": 0.25},
+            outcomes=(volatile,),
+        ),
     )
 
 
 def hostile_report() -> Report:
     """A record whose every text comes from someone who means ill, or writes at length."""
-    report = sample_report(attributes={HOSTILE[0]: HOSTILE, HOSTILE[4]: HOSTILE[:4]}, features=HOSTILE, system=HOSTILE[1])
+    report = sample_report(
+        attributes={HOSTILE[0]: HOSTILE, HOSTILE[4]: HOSTILE[:4]}, features=HOSTILE, system=HOSTILE[1]
+    )
     bad = " ".join(HOSTILE[:4])
-    outcomes = tuple(replace(o, title=HOSTILE[k % 10], reason=bad if o.reason else "") for k, o in enumerate(report.outcomes))
-    table = Table(name=HOSTILE[2], title=HOSTILE[5], columns=HOSTILE[:5], rows=(HOSTILE[:5], HOSTILE[5:]), note=HOSTILE[4])
+    outcomes = tuple(
+        replace(o, title=HOSTILE[k % 10], reason=bad if o.reason else "") for k, o in enumerate(report.outcomes)
+    )
+    table = Table(
+        name=HOSTILE[2], title=HOSTILE[5], columns=HOSTILE[:5], rows=(HOSTILE[:5], HOSTILE[5:]), note=HOSTILE[4]
+    )
     note = Measure(name=HOSTILE[0], value=None, note=HOSTILE[4], where={HOSTILE[2]: HOSTILE[3]})
-    odd = Outcome(check=HOSTILE[1], title=HOSTILE[0], status="done", evidence=(note, table), params={HOSTILE[0]: HOSTILE})
+    odd = Outcome(
+        check=HOSTILE[1], title=HOSTILE[0], status="done", evidence=(note, table), params={HOSTILE[0]: HOSTILE}
+    )
     return replace(
         report,
         outcomes=(*outcomes, odd),
@@ -263,5 +369,7 @@ def hostile_report() -> Report:
         not_tested=tuple(NotTested(topic=text, why=text) for text in HOSTILE),
         environment=replace(report.environment, command=HOSTILE[4], hashes=dict.fromkeys(HOSTILE, HOSTILE[4])),
         subject=replace(report.subject, notes=HOSTILE, features=HOSTILE, classes=HOSTILE[:2]),
-        rulings=tuple(replace(r, reason=HOSTILE[k], gate=replace(r.gate, why=HOSTILE[k])) for k, r in enumerate(report.rulings)),
+        rulings=tuple(
+            replace(r, reason=HOSTILE[k], gate=replace(r.gate, why=HOSTILE[k])) for k, r in enumerate(report.rulings)
+        ),
     )

@@ -229,8 +229,9 @@ def _panels(found: Sequence[Slot], report: Report, check: str) -> Iterator[Panel
         piles.setdefault((attributes, slot.measure.unit, copy), {})[place] = slot
     for (attributes, unit, _), pile in piles.items():
         names = tuple(dict.fromkeys(name for _, name in pile))
-        for first in range(0, len(names), SIDE_BY_SIDE):
-            chosen = names[first : first + SIDE_BY_SIDE]
+        sheets = -(-len(names) // SIDE_BY_SIDE)
+        for sheet in range(sheets):
+            chosen = names[sheet * len(names) // sheets : (sheet + 1) * len(names) // sheets]
             yield _panel(attributes, unit, chosen, pile, report, check)
 
 
@@ -302,6 +303,10 @@ def expected(finding: Finding) -> tuple[str | Figure, ...]:
     for word, name, limit in (("at least", "min", gate.min), ("at most", "max", gate.max)):
         if limit is not None:
             words.append(" and " if len(words) > 1 else ": ")
-            figure = Figure(text=fmt.value(limit, unit), number=limit, ref=f"{finding.pointer}/gate/{name}")
+            figure = Figure(
+                text=fmt.value(limit, unit) if unit else f"{limit:.6g}",
+                number=limit,
+                ref=f"{finding.pointer}/gate/{name}",
+            )
             words += [f"{word} ", figure]
     return tuple(words)

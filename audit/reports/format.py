@@ -183,7 +183,7 @@ def cell(content: Cell) -> str:
         return "undefined"
     if isinstance(content, bool | str):
         return str(content)
-    return _minus(f"{content:,}") if isinstance(content, int) else _significant(content, 4)
+    return _minus(f"{content:,}" if isinstance(content, int) else f"{content:.4g}")
 
 
 def shown(measure: Measure, apart: float | None = None) -> str:

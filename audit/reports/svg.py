@@ -168,7 +168,7 @@ def line(curve: Curve, *, title: str, desc: str) -> Markup:
     if len(curve.x) <= 40:
         points = [(x, y) for x, y in zip(curve.x, curve.y, strict=True) if y is not None]
         parts += [f'<circle cx="{_n(across(x))}" cy="{_n(up(y))}" r="3"/>' for x, y in points]
-    return _frame(_HEIGHT, title, desc, "".join(parts), "line")
+    return _frame(_HEIGHT, title, desc, "".join(parts), "curve")
 
 
 def _cross(first: float, last: float, across: Scale, low: float, high: float, up: Scale, curve: Curve) -> str:

@@ -37,7 +37,16 @@ def _promises(report: Report) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("promise", "worst case", "found", "limit", "verdict", title="What was promised", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(
+        "promise",
+        "worst case",
+        "found",
+        "limit",
+        "verdict",
+        title="What was promised",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
     for ruling in report.all_rulings:
         mark, word = format.MARKS[ruling.outcome]
         gate = ruling.gate
