@@ -67,13 +67,17 @@ def _counted(module: nn.Module, device: str, inputs: tuple[Tensor, ...], method:
 
 def _mode(counted: Counter[str], uncounted: Counter[str]) -> Any:
     """A dispatch mode that adds every operation to one of the two; torch's own counter neither lists nor nests."""
+    import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils.flop_counter import flop_registry
+
+    aten = torch.ops.aten
+    vectors = {aten.mv: _of_first, aten.dot: _of_first, aten.addmv: _of_second}  # no formula of torch's own
 
     class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = kwargs or {}
-            formula = flop_registry.get(func.overloadpacket)
+            formula = flop_registry.get(func.overloadpacket, vectors.get(func.overloadpacket))
             if formula is None:
                 with self:
                     parts = func.decompose(*args, **kwargs)
@@ -87,6 +91,14 @@ def _mode(counted: Counter[str], uncounted: Counter[str]) -> Any:
             return result
 
     return Count()  # type: ignore[no-untyped-call]
+
+
+def _of_first(first: Tensor, *rest: Any, **options: Any) -> int:
+    return 2 * first.numel()
+
+
+def _of_second(first: Tensor, second: Tensor, *rest: Any, **options: Any) -> int:
+    return 2 * second.numel()
 
 
 _MOVES = frozenset(

@@ -46,15 +46,15 @@ def footprint(
         raise NotApplicable("nothing was read at the start of the run")
     _plausible(watts_per_cpu, grid_g_per_kwh, pue)
     used = meter.read(reading)
+    parts = components(used, watts_per_cpu)
+    energy = _total(parts) * pue
+    silent = used.cpu_joules is None and used.gpu_joules is None
+    reasons = "; ".join((*(("no power sensor readable",) if silent else ()), *used.missing))
+    yield energy.measure("energy", level=context.confidence, note="; ".join(filter(None, (f"PUE {pue:g}", reasons))))
+    yield _carbon(energy, grid_g_per_kwh, context.confidence)
     yield Measure(name="wall_seconds", value=used.wall_seconds, unit="s", better="lower", grade="A", note="wall clock")
     note = "user and system time of this process and of the children it has waited for"
     yield Measure(name="cpu_seconds", value=used.cpu_seconds, unit="s", better="lower", grade="B", note=note)
-    parts = components(used, watts_per_cpu)
-    energy = _total(parts) * pue
-    reasons = "; ".join(used.missing)
-    level = context.confidence
-    yield energy.measure("energy", level=level, note=f"PUE {pue:g}" + (f"; {reasons}" if reasons else ""))
-    yield _carbon(energy, grid_g_per_kwh, level)
     yield _table(parts, reasons)
 
 
@@ -82,7 +82,7 @@ def _processors(used: meter.Usage, watts_per_cpu: float | None, wall: Quantity) 
         high=watts * 2,
         unit="J/s",
         grade="E" if assumed else "D",
-        method=f"no power sensor readable for processors: {watts:g} W per busy CPU ({origin}; range half to twice)",
+        method=f"{watts:g} W per busy CPU ({origin}; from half to twice that)",
     )
     seconds = Quantity(value=used.cpu_seconds, unit="s", grade="B", method="CPU-seconds")
     return seconds * power * _KWH
@@ -101,7 +101,7 @@ def _total(parts: dict[str, Quantity]) -> Quantity:
 
 def _carbon(energy: Quantity, grid_g_per_kwh: float | None, level: float) -> Measure:
     known = grid_g_per_kwh is not None
-    method = f"{grid_g_per_kwh:g} gCO2e/kWh, given" if known else "the carbon intensity of the electricity is unknown"
+    method = f"{grid_g_per_kwh:g} gCO2e/kWh, given" if known else "unknown carbon intensity of the electricity"
     grid = Quantity(value=grid_g_per_kwh, unit="gCO2e/kWh", grade="D", method=method)
     hint = "" if known else 'give it as grid_g_per_kwh under [checks."carbon.audit"]'
     return (energy * grid).measure("carbon", level=level, note=hint)

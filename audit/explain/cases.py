@@ -54,7 +54,7 @@ def cases(
         gradients = integrated_gradients(model, inputs.take(picked), pool, rng=context.stream("explain.gradients"))
         reason = gradients.note
     for place, (row, why) in enumerate(chosen.items()):
-        title = f"Row {row}: {_decision(subject, row)}; {why}"
+        title = f"Row {row}: {why} (score {subject.score[row]:.6g}, threshold {subject.threshold:.6g})"
         yield _case(place, title, inputs.take(picked), shap, gradients, reason)
     yield from _quality(shap, gradients, reason)
 
@@ -66,7 +66,7 @@ def choose(subject: Subject, count: int) -> dict[int, str]:
     score, refused = subject.score, subject.decision == 0
     kinds = [
         ("refused, nearest to the threshold", refused, -score),
-        ("the strongest refusal", refused, score),
+        ("refused, the lowest score of all", refused, score),
         *_wrong_refusals(subject, refused, score),
         ("approved, nearest to the threshold", ~refused, score),
     ]
@@ -99,13 +99,6 @@ def _wrong_refusals(subject: Subject, refused: np.ndarray, score: Floats) -> lis
         for name, codes in subject.groups.items()
         for index, level in enumerate(codes.levels)
     ]
-
-
-def _decision(subject: Subject, row: int) -> str:
-    assert subject.score is not None
-    assert subject.decision is not None
-    verb = "approved" if subject.decision[row] == 1 else "refused"
-    return f"{verb}, score {subject.score[row]:.3g} against a threshold of {subject.threshold:.3g}"
 
 
 def _case(

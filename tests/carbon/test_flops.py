@@ -17,6 +17,11 @@ class Attention(nn.Module):
         return nn.functional.scaled_dot_product_attention(q, k, v)
 
 
+class Vector(nn.Module):
+    def forward(self, x):
+        return torch.dot(x @ x.new_ones(10), torch.addmv(x.new_ones(5), x, x.new_ones(10)))
+
+
 class Wandering(nn.Module):
     """A module whose path depends on its data, so that it cannot run without any."""
 
@@ -39,6 +44,7 @@ def cases():
             ENCODER,
         ),
         "attention": (Attention(), tuple(torch.ones(2, 4, 16, 8) for _ in range(3)), 2 * 2 * 2 * 4 * 16 * 16 * 8),
+        "vectors": (Vector(), (torch.ones(5, 10),), 2 * (50 + 50 + 5)),
         "convolution": (nn.Conv2d(3, 8, 3, padding=1), (torch.ones(2, 3, 10, 10),), 2 * 2 * 8 * 100 * 27),
     }
 
