@@ -13,17 +13,21 @@ from audit.reports.arrange import Panel, Shelf
 
 LIMIT = 1024 * 1024  # bytes that a step summary may have
 _ROOM = 4096  # kept free for what is said about the rest
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~$:@&])")
+# What means something anywhere; at the start of a line; and what GitHub makes links of by itself.
+_ANYWHERE = re.compile(r"[\\`*_{}\[\]<>|~$&@#]")
+_AT_START = re.compile(r"^(\d*)([-+=.)])")
+_LINKS = re.compile(r"(?i)(?<=www)\.|:(?=//)")
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "@\u200b", ".": "&#46;", ":": "&#58;"}
 
 
 def text(content: object, most: int = 200) -> str:
     """Data as Markdown that shows it as it is: one line, nothing in it means anything, no link, no mention."""
-    return (
-        _SPECIAL.sub(r"\\\1", fmt.short(fmt.one_line(str(content)), most))
-        .replace("\\@", "@\u200b")
-        .replace("\\&", "&amp;")
-        .replace("\\<", "&lt;")
-    )
+    line = _ANYWHERE.sub(_escaped, fmt.short(fmt.one_line(str(content)), most))
+    return _AT_START.sub(r"\1\\\2", _LINKS.sub(_escaped, line))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return _ENTITIES.get(found[0], f"\\{found[0]}")
 
 
 def code(content: object, most: int = 200) -> str:
