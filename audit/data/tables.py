@@ -29,7 +29,9 @@ def load(path: Path) -> Frame:
         raise DataError(f"{path.name}: the suffix {path.suffix!r} is not one of {', '.join(sorted(_READERS))}")
     try:
         table = reader(path)
-    except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path.name} is not UTF-8 text ({error}): save it as UTF-8") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path.name} cannot be read as {path.suffix[1:].lower()}: {error}") from error
     return frame_of(table, path.name)
 

@@ -1,0 +1,206 @@
+"""The credit world: its truth against draws, closed forms and brute force."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from audit.core import DataError, DataSpec, Spec
+from audit.data.readers import read, tabular
+from audit.data.worlds.base import Oracle, planted
+from audit.data.worlds.credit import LEVELS, best_accuracy, credit
+
+SETTINGS = [
+    {},
+    {"flip": 0.15, "tau": 0.2, "b": -0.3, "p": 0.4},
+    {"omega": 0.8},
+    {"noise": 0.7, "selection": 0.25, "flip": 0.1, "omega": 0.5, "p": 0.6},
+]
+
+
+def empirical(world, rows, rng):
+    """Rates of a draw by counting, with the number of people that each rests on."""
+    data = world.draw(rows, rng)
+    y, sex = data.y, data.groups["sex"].values
+    decided = world.oracle().logit(data.inputs.values) >= 0
+    found = {}
+    for suffix, inside in {"": sex >= 0, ".female": sex == 0, ".male": sex == 1}.items():
+        for name, hit, among in (
+            ("base_rate", y == 1, inside),
+            ("selection_rate", decided, inside),
+            ("accuracy", decided == (y == 1), inside),
+            ("tpr", decided, inside & (y == 1)),
+            ("fpr", decided, inside & (y == 0)),
+        ):
+            found[name + suffix] = (hit[among].sum(), among.sum())
+    return found
+
+
+@pytest.mark.parametrize("knobs", SETTINGS)
+def test_truth_agrees_with_two_million_draws(knobs):
+    world, rng = credit(**knobs), np.random.default_rng(20)
+    counts: dict[str, np.ndarray] = {}
+    for _ in range(8):
+        for name, pair in empirical(world, 250_000, rng).items():
+            counts[name] = counts.get(name, np.zeros(2)) + pair
+    truth = world.truth()
+    for name, (hits, n) in counts.items():
+        error = math.sqrt(truth[name] * (1 - truth[name]) / n)
+        assert abs(hits / n - truth[name]) <= 4 * error, name
+
+
+def test_truth_agrees_with_closed_forms():
+    truth, sd = credit().truth(), math.sqrt(3.82)
+    for sex, mean in (("female", -1.435), ("male", 1.435)):
+        score = stats.norm(mean, sd)
+        assert truth[f"selection_rate.{sex}"] == pytest.approx(score.sf(0), abs=1e-9)
+        rate = integrate.quad(
+            lambda z, score=score: score.pdf(z) / (1 + math.exp(-z)), mean - 12 * sd, mean + 12 * sd, epsabs=1e-12
+        )[0]
+        assert truth[f"base_rate.{sex}"] == pytest.approx(rate, abs=1e-8)
+        hits = integrate.quad(
+            lambda z, score=score: score.pdf(z) / (1 + math.exp(-z)), 0, mean + 12 * sd, epsabs=1e-12
+        )[0]
+        assert truth[f"tpr.{sex}"] == pytest.approx(hits / rate, abs=1e-8)
+    assert truth["demographic_parity_difference"] == pytest.approx(0.53718, abs=5e-6)
+    assert truth["counterfactual_logit"] == pytest.approx(2.87)
+    assert [truth[f"path.{name}"] for name in ("income", "debt", "history", "direct")] == pytest.approx(
+        [1.2, 0.45, 0.42, 0.8]
+    )
+
+
+def test_a_flip_wrongs_women_only():
+    plain, flipped = credit().truth(), credit(flip=0.15).truth()
+    assert flipped["base_rate.female"] == pytest.approx(0.85 * plain["base_rate.female"])
+    assert flipped["base_rate.female"] == pytest.approx(0.2472, abs=5e-5)
+    assert flipped["base_rate.male"] == plain["base_rate.male"]
+    assert flipped["tpr.female"] == pytest.approx(plain["tpr.female"])
+
+
+def test_every_twin_differs_by_the_counterfactual_effect():
+    world = credit()
+    drawn = world.sample(5000, np.random.default_rng(1))
+    logit = world.oracle().logit
+    change = logit(drawn.twin.values) - logit(tabular(drawn.dataset).values)
+    women = drawn.dataset.groups["sex"].values == 0
+    np.testing.assert_allclose(change, np.where(women, 2.87, -2.87), atol=1e-12)
+    np.testing.assert_array_equal(drawn.twin.values[:, 4:6], tabular(drawn.dataset).values[:, 4:6])
+
+
+def test_with_an_interaction_and_noise_the_effect_holds_on_average():
+    world = credit(omega=0.8, noise=0.5)
+    drawn = world.sample(200_000, np.random.default_rng(2))
+    logit = world.oracle().logit
+    change = (logit(drawn.twin.values) - logit(tabular(drawn.dataset).values))[drawn.dataset.groups["sex"].values == 0]
+    assert abs(change.mean() - 2.87) < 4 * change.std() / math.sqrt(len(change))
+    assert change.std() > 0.5
+
+
+def test_the_features_have_the_moments_that_the_model_says():
+    drawn = credit().sample(400_000, np.random.default_rng(3))
+    values, sex = tabular(drawn.dataset).values, drawn.dataset.groups["sex"].values
+    assert drawn.dataset.groups["sex"].levels == LEVELS
+    for code, s in ((0, -1), (1, 1)):
+        inside = values[sex == code][:, :6]
+        np.testing.assert_allclose(inside.mean(axis=0), [0.5 * s, -0.25 * s, 0.3 * s, 0.8 * s, 0, 0], atol=0.012)
+        covariance = np.diag([1, 1, 1, 0.36, 1, 1]).astype(float)
+        covariance[0, 1] = covariance[1, 0] = -0.5
+        np.testing.assert_allclose(np.cov(inside.T), covariance, atol=0.016)
+
+
+def brute_shapley(form, row, background):
+    """Shapley values from their definition: over all orders, absent features from the background."""
+    d, values = len(row), np.zeros(len(row))
+    players = range(d)
+    for size in range(d):
+        weight = math.factorial(size) * math.factorial(d - size - 1) / math.factorial(d)
+        for player in players:
+            for others in itertools.combinations([each for each in players if each != player], size):
+                without, joined = background.copy(), background.copy()
+                without[:, others] = row[list(others)]
+                joined[:, (*others, player)] = row[[*others, player]]
+                values[player] += weight * (form.logit(joined) - form.logit(without)).mean()
+    return values
+
+
+def test_shapley_truth_is_the_definition():
+    form = Oracle(
+        columns=tuple("abcde"),
+        weights=(1.0, -2.0, 0.5, 0.0, 3.0),
+        bias=0.3,
+        pairs=((0, 2, 0.8), (1, 4, -1.5), (0, 1, 0.4)),
+    )
+    rng = np.random.default_rng(5)
+    x, background = rng.normal(size=(4, 5)), rng.normal(size=(9, 5)) @ rng.normal(size=(5, 5))
+    expected = np.array([brute_shapley(form, row, background) for row in x])
+    np.testing.assert_allclose(form.shapley_truth(x, background), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        form.shapley_truth(x, background).sum(axis=1), form.logit(x) - form.logit(background).mean(), atol=1e-12
+    )
+
+
+def test_gradients_truth_is_the_integral_of_the_gradient():
+    form = credit(omega=0.8).oracle()
+    rng = np.random.default_rng(6)
+    x, baseline = rng.normal(size=(3, 7)), rng.normal(size=7)
+    nodes, mass = np.polynomial.legendre.leggauss(3)
+    expected = np.zeros_like(x)
+    for node, weight in zip((nodes + 1) / 2, mass / 2, strict=True):
+        at = baseline + node * (x - baseline)
+        steps = [(form.logit(at + 1e-3 * unit) - form.logit(at - 1e-3 * unit)) / 2e-3 for unit in np.eye(7)]
+        expected += weight * (x - baseline) * np.array(steps).T
+    np.testing.assert_allclose(form.gradients_truth(x, baseline), expected, atol=1e-9)
+    np.testing.assert_allclose(
+        form.gradients_truth(x, baseline).sum(axis=1), form.logit(x) - form.logit(baseline[None]), atol=1e-12
+    )
+
+
+def test_the_best_accuracy_under_a_bounded_gap():
+    world = credit()
+    # Without a bound the best rule is the logit's own sign; with none allowed both groups are selected alike.
+    assert best_accuracy(world, 1.0) == pytest.approx(world.truth()["accuracy"], abs=1e-5)
+    found = [best_accuracy(world, gap) for gap in (0.0, 0.05, 0.15, 1.0)]
+    assert found == sorted(found)
+    assert found == pytest.approx([0.7188, 0.7335, 0.7601, 0.8116], abs=5e-4)
+    sd, shares = math.sqrt(3.82), np.linspace(0.01, 0.99, 99)
+
+    def right(mean, share):
+        score = stats.norm(mean, sd)
+        z = np.linspace(mean - 9 * sd, mean + 9 * sd, 40_001)
+        good = 1 / (1 + np.exp(-z))
+        return np.trapezoid(score.pdf(z) * np.where(z >= score.isf(share), good, 1 - good), z)
+
+    women, men = (np.array([right(mean, share) for share in shares]) for mean in (-1.435, 1.435))
+    assert found[0] == pytest.approx(((women + men) / 2).max(), abs=2e-4)
+    with pytest.raises(DataError, match="only for the credit world without"):
+        best_accuracy(replace(world, flip=0.1), 0.1)
+
+
+def test_a_seed_gives_the_same_rows_and_another_gives_others():
+    spec = Spec(data=DataSpec(world="credit", rows=500, knobs={"selection": 0.3}))
+    first, again = read(spec, None), read(spec, None)
+    np.testing.assert_array_equal(tabular(first).values, tabular(again).values)
+    np.testing.assert_array_equal(first.y, again.y)
+    assert len(first) == 500
+    other = read(replace(spec, run=replace(spec.run, seed=1)), None)
+    assert not np.array_equal(tabular(first).values, tabular(other).values)
+    assert "selection = 0.3" in first.origin.source
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (DataSpec(world="credti"), "no world 'credti'.*did you mean 'credit'"),
+        (DataSpec(world="credit", knobs={"omgea": 1}), "no knob 'omgea'.*did you mean 'omega'"),
+        (DataSpec(world="credit", knobs={"flip": 1.5}), r"flip must lie in \[0, 1\), got 1.5"),
+        (DataSpec(world="credit", knobs={"p": 0}), r"p must lie in \(0, 1\), got 0"),
+        (DataSpec(world="credit", knobs={"noise": -1}), "noise must be 0 or more"),
+        (DataSpec(world="credit", rows=0), "data.rows must be 1 or more"),
+    ],
+)
+def test_worlds_and_knobs_that_are_refused(data, message):
+    with pytest.raises(DataError, match=message):
+        planted(data)
