@@ -62,7 +62,7 @@ def test_labels_that_are_refused(array, positive, message):
 
 
 def test_a_class_that_was_not_named_is_refused():
-    with pytest.raises(DataError, match="model.classes does not name: 'd'"):
+    with pytest.raises(DataError, match=r"model\.classes does not name: 'd'"):
         label(pa.array(["a", "d"]), "y", "a", expected=("a", "b", "c"))
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.feather
 import pytest
 
-from audit.core import DataError, DataSpec, Dataset, GroupSpec, ModelSpec, Spec
+from audit.core import DataError, Dataset, DataSpec, GroupSpec, ModelSpec, Spec
 from audit.data.readers import from_frame, read, tabular
 from audit.data.tables import load
 
@@ -127,7 +127,7 @@ def test_files_that_cannot_be_read(tmp_path, name, content, message):
 
 def test_a_missing_file_suggests_a_neighbour(tmp_path):
     (tmp_path / "holdout.csv").write_text("y\n1\n")
-    with pytest.raises(DataError, match="'hold_out.csv' was not found.*did you mean 'holdout.csv'"):
+    with pytest.raises(DataError, match=r"'hold_out.csv' was not found.*did you mean 'holdout.csv'"):
         read(spec(path="hold_out.csv"), tmp_path)
     with pytest.raises(DataError, match=r"neither data.path nor data.world"):
         read(Spec(), tmp_path)

@@ -26,6 +26,8 @@ def _feed(update: Any, value: Any, above: frozenset[int]) -> None:
     above |= {id(value)}
     if isinstance(value, str | int | float | bool | bytes | np.generic | None):
         update(repr(value).encode())
+    elif hasattr(value, "__array__") and not isinstance(value, np.ndarray):
+        _feed(update, np.asarray(value), above)  # an index or a column, whose caches are no part of the model
     elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
         update(f"{value.dtype} {value.shape}".encode())
         update(np.ascontiguousarray(value).tobytes())
@@ -34,7 +36,7 @@ def _feed(update: Any, value: Any, above: frozenset[int]) -> None:
             _feed(update, key, above)
             _feed(update, value[key], above)
     elif isinstance(value, list | tuple | np.ndarray):
-        for each in value:
+        for each in value.ravel().tolist() if isinstance(value, np.ndarray) else value:
             _feed(update, each, above)
     elif not isinstance(value, type):
         _feed(update, _attributes(value), above)
