@@ -42,6 +42,7 @@ from audit.subject import describe
 Progress = Callable[[int, int | None, str], None]
 DEADLINE = "the deadline (max_seconds) has passed"
 INTERRUPTED = "stopped by Ctrl-C"
+SLICERS = ("case", "feature", "method", "scale")  # what checks slice by beside attributes and strata
 PACKAGES = ("captum", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "torch")
 LACKING: Mapping[str, str] = {
     "labels": "the data has no label column",
@@ -81,7 +82,7 @@ def plan(spec: Spec) -> tuple[Step, ...]:
             mistakes.append(f"[checks] {id!r}: no such check; allowed: {', '.join(checks)}{suggest(id, checks)}")
         else:
             mistakes += _parameter_mistakes(checks[id], params)
-    slicers = {*spec.groups.attributes, *spec.data.strata, "feature"}
+    slicers = {*spec.groups.attributes, *spec.data.strata, *SLICERS}
     for number, gate in enumerate(spec.gate, 1):
         if gate.check not in checks:
             mistakes.append(
@@ -252,7 +253,7 @@ def _outcome(step: Step, status: Status, reason: str, found: Iterable[Evidence] 
         status=status,
         evidence=tuple(found),
         reason=reason,
-        params=dict(step.params),
+        params={name: list(value) if isinstance(value, tuple) else value for name, value in step.params.items()},
         sources=step.entry.sources,
     )
 
