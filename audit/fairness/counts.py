@@ -236,7 +236,7 @@ def tally(parts: Sequence[tuple[NDArray[Any], int]], size: int, amount: Floats |
         if amount is not None:
             found += np.bincount(code, weights=amount[rows], minlength=cells)
         elif dtype is np.uint8 and len(code) >= 2**15:
-            found += _pairwise(code)[:cells]
+            found += _pairwise(code, cells)
         else:
             found += np.bincount(code, minlength=cells)
     return found
@@ -253,10 +253,10 @@ def _mixed(parts: Sequence[tuple[NDArray[Any], int]], rows: slice, dtype: Any) -
     return code
 
 
-def _pairwise(code: NDArray[np.uint8]) -> Ints:
+def _pairwise(code: NDArray[np.uint8], cells: int) -> Ints:
     even = len(code) // 2 * 2
-    pairs = np.bincount(code[:even].view(np.uint16), minlength=2**16).reshape(256, 256)
-    found: Ints = pairs.sum(axis=0) + pairs.sum(axis=1)
+    pairs = np.bincount(code[:even].view(np.uint16), minlength=cells * 256).reshape(cells, 256)
+    found: Ints = pairs.sum(axis=1) + pairs[:, :cells].sum(axis=0)
     if even < len(code):
         found[code[-1]] += 1
     return found
