@@ -27,7 +27,7 @@ def cases(
     *,
     rows: int = 6,
     background: int = 64,
-    budget: int = 1024,
+    budget: int = 512,
     link: Link = "identity",
 ) -> Iterator[Evidence]:
     """Why did the model decide as it did about the people who most deserve an explanation?

@@ -45,7 +45,7 @@ def design(players: int, budget: int, rng: np.random.Generator) -> Design:
     """
     if players < 1:
         raise UsageError("players: at least one is needed, got none")
-    least = min(2**players, 4 * players + 2)
+    least = least_budget(players)
     if budget < least:
         raise UsageError(
             f"budget: {players} features need at least {least} coalitions, got {budget}; raise it or join columns into players"
@@ -63,6 +63,11 @@ def design(players: int, budget: int, rng: np.random.Generator) -> Design:
         size=np.concatenate([[0], sizes]),
         drawn={size: count for size, count in taken.items() if count < every[size]},
     )
+
+
+def least_budget(players: int) -> int:
+    """The fewest coalitions that a design is made of."""
+    return int(min(2**players, 4 * players + 2))
 
 
 def _pairs_of(players: int, size: int) -> int:

@@ -27,7 +27,7 @@ def global_importance(
     *,
     rows: int = 128,
     background: int = 64,
-    budget: int = 1024,
+    budget: int = 512,
     link: Link = "identity",
 ) -> Iterator[Evidence]:
     """Which features move the model's answers most, on average over people?
@@ -36,7 +36,8 @@ def global_importance(
     "identity") or the log-odds ("logit") of the positive class from the average over the background. A feature that
     is absent takes the values of sampled background rows, whatever the other features are (interventional). The
     interval joins the spread over rows with the errors from drawing the background and the coalitions; the
-    background's part is an upper bound, as its errors in different rows are taken to move together.
+    background's part is an upper bound, as its errors in different rows are taken to move together. The values are exact
+    for up to 9 features and estimated from `budget` coalitions (at least four a feature) above that.
 
     The numbers do not say what would happen in the world if a feature changed, nor that a feature of small importance
     is harmless: a proxy can carry the weight of a protected attribute. Features that move together share their credit.

@@ -10,7 +10,7 @@ import numpy as np
 from audit.core import Context, Ints, Model, NotApplicable, Subject, UsageError
 from audit.data.tabular import Tabular
 from audit.explain.attribution import Attribution, Link
-from audit.explain.coalitions import Design, design
+from audit.explain.coalitions import Design, design, least_budget
 from audit.explain.masking import masker
 from audit.explain.shapley import shapley
 
@@ -41,10 +41,14 @@ def sampled_rows(subject: Subject, context: Context, rows: int, purpose: str = "
 def shapley_of(
     subject: Subject, context: Context, rows: Ints, *, background: int, budget: int, link: Link
 ) -> Attribution:
-    """Shapley values of the named rows over the shared background and the shared coalition design."""
+    """Shapley values of the named rows over the shared background and the shared coalition design.
+
+    A budget below what the number of features needs is raised to that.
+    """
     model, inputs = model_and_inputs(subject)
     pool = inputs.take(sampled_rows(subject, context, background, "background"))
     players = len(masker(pool).players)
+    budget = max(budget, least_budget(players))
     plan: Design = _shared(context, f"explain.shapley/{players}/{budget}", lambda rng: design(players, budget, rng))
     key = ("explain.attribution", rows.tobytes(), background, budget, link)
     if key not in context.scratch:

@@ -42,6 +42,13 @@ def test_importance_of_a_linear_log_odds_model_lies_in_its_interval():
     assert "SE at most" in measures[0].note
 
 
+def test_a_budget_too_small_for_many_features_is_raised_to_what_they_need():
+    rng = np.random.default_rng(1)
+    wide = subject(Plain(lambda v: sigmoid(v[:, :3].sum(axis=1))), table(rng.normal(size=(30, 40))))
+    found = list(global_importance(wide, context(), rows=4, background=3, budget=20))
+    assert named(found, "evaluations")[0].value == 4 * 162 * 3
+
+
 def test_one_row_has_no_interval():
     found = list(global_importance(linear_subject(), context(), rows=1, background=5))
     assert all(m.interval is None for m in named(found, "mean_abs_shap"))
