@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from audit import stats
 from audit.core import (
+    ALL,
     Context,
     Curve,
     Evidence,
@@ -45,7 +46,7 @@ class Shaken:
     "robustness.noise",
     title="Decisions under noise in the inputs",
     needs={"model", "rows"},
-    sources=("hendrycks2019", "wilson1927", "kish1965"),
+    sources=("hendrycks2019", "wilson1927", "newcombe1998", "kish1965"),
 )
 def noise(
     subject: Subject,
@@ -198,12 +199,40 @@ def _by_group(
 ) -> Iterator[Measure]:
     for attributes in subject.slices:
         each = [subject.groups[name] for name in attributes]
+        rates, counts = [], []
         for place in np.ndindex(*(len(codes.levels) for codes in each)):
             inside: NDArray[np.bool_] = np.ones(len(chosen), dtype=bool)
             for codes, index in zip(each, place, strict=True):
                 inside &= codes.values[chosen] == index
             where = {name: codes.levels[i] for name, codes, i in zip(attributes, each, place, strict=True)}
-            yield _flip_rate(shaken.flips[inside], weights[inside], level, where, note)
+            rates.append(_flip_rate(shaken.flips[inside], weights[inside], level, where, note))
+            counts.append(float(stats.effective_n(weights[inside])))
+            yield rates[-1]
+        yield _gap(rates, counts, level, dict.fromkeys(attributes, ALL), note)
+
+
+def _gap(rates: list[Measure], counts: list[float], level: float, where: dict[str, str], note: str) -> Measure:
+    """The largest difference of flip rates among the groups that have rows."""
+    there = [(rate.value, count) for rate, count in zip(rates, counts, strict=True) if rate.value is not None]
+    size = sum(rate.n or 0 for rate in rates)
+    if len(there) < 2:
+        reason = f"needs two groups with rows; {note}"
+        return Measure(
+            name="flip_rate_difference", value=None, unit="difference", n=size, where=where, better="zero", note=reason
+        )
+    values, sizes = np.array(there).T
+    low, high = stats.gap_interval(values * sizes, sizes, level)
+    value = float(values.max() - values.min())
+    return Measure(
+        name="flip_rate_difference",
+        value=value,
+        unit="difference",
+        n=size,
+        interval=Interval(low=min(low, value), high=max(high, value), level=level, method="Newcombe, all pairs"),
+        where=where,
+        better="zero",
+        note=note,
+    )
 
 
 def _curve(found: dict[float, Shaken], weights: Floats, level: float, note: str) -> Curve:

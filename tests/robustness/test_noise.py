@@ -95,6 +95,21 @@ def test_groups_are_measured_at_the_named_scale_and_unknown_left_out():
     assert one(found, "flip_rate").value == one(found, "flip_rate", scale="0.1").value
 
 
+def test_the_gap_between_groups_and_its_interval():
+    """A model that is noisy for one group only: the gap is that group's excess of flips."""
+    rng = np.random.default_rng(4)
+    x = np.stack([rng.normal(size=3000), rng.integers(0, 2, 3000)], axis=1)
+    model = Plain(lambda v: sigmoid(np.where(v[:, 1] > 0, v[:, 0], 50 * np.sign(v[:, 1] - 0.5))))
+    s = subject(model, table(x), None, {"sex": codes(np.where(x[:, 1] > 0, "f", "m"))})
+    found = list(noise(s, context(), scale=0.5, rows=3000))
+    gap = one(found, "flip_rate_difference", sex="*")
+    assert one(found, "flip_rate", sex="m").value == 0
+    assert gap.value == one(found, "flip_rate", sex="f").value
+    assert gap.interval.low < np.arccos(1 / np.sqrt(1.25)) / np.pi < gap.interval.high
+    alone = subject(model, table(x), None, {"sex": codes(["f"] * 3000)})
+    assert "two groups" in one(list(noise(alone, context())), "flip_rate_difference", sex="*").note
+
+
 def test_a_constant_weight_changes_nothing():
     plain = list(noise(made(200, groups=False), context(), rows=200))
     heavy = list(noise(made(200, groups=False, weights=np.full(200, 2.5)), context(), rows=200))
