@@ -82,6 +82,11 @@ class Shelf:
     tables: tuple[Table, ...]
 
 
+def wordy(table: Table) -> tuple[bool, ...]:
+    """For each column whether it holds words."""
+    return tuple(any(isinstance(row[k], str) for row in table.rows) for k in range(len(table.columns)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """A promise that was not kept: the ruling, its place in the record, and the slices that decide it."""
@@ -89,6 +94,11 @@ class Finding:
     ruling: Ruling
     pointer: str
     slots: tuple[Slot, ...]
+
+    @property
+    def affected(self) -> tuple[Slot, ...]:
+        """The slices in which the promise was not kept."""
+        return tuple(slot for slot in self.slots if slot.judged != "pass")
 
     @property
     def detectable(self) -> Figure | None:
@@ -298,7 +308,8 @@ def expected(finding: Finding) -> tuple[str | Figure, ...]:
     """What was promised, in words and figures."""
     gate = finding.ruling.gate
     unit = finding.slots[0].measure.unit if finding.slots else ""
-    whom = f" in every group of {' × '.join(gate.by)}" if gate.by else ""
+    at_once = bool(finding.slots) and ALL in finding.slots[0].measure.where.values()
+    whom = f" {'over the groups' if at_once else 'in every group'} of {' × '.join(gate.by)}" if gate.by else ""
     words: list[str | Figure] = [f"{fmt.label(gate.measure)}{whom}"]
     for word, name, limit in (("at least", "min", gate.min), ("at most", "max", gate.max)):
         if limit is not None:

@@ -117,12 +117,13 @@ def _minus(text: str) -> str:
 
 
 def _not_nil(number: float, decimals: int, sign: str) -> str:
-    """Fixed decimals, and more of them where a number other than 0 would be shown as 0."""
-    while decimals < 9 and number != 0 and round(number, decimals) == 0:
-        decimals += 1
-    if round(number, decimals) == 0:
+    """Fixed decimals, and more of them where a number that matters would be shown as 0."""
+    more = decimals
+    while more < 9 and number != 0 and round(number, more) == 0:
+        more += 1
+    if round(number, more) == 0:
         return f"{0:.{decimals}f}"
-    return f"{number:{sign}.{decimals}f}"
+    return f"{number:{sign}.{more}f}"
 
 
 def _percent(share: float, extra: int, sign: str = "") -> str:
@@ -183,7 +184,7 @@ def cell(content: Cell) -> str:
         return "undefined"
     if isinstance(content, bool | str):
         return str(content)
-    return _minus(f"{content:,}" if isinstance(content, int) else f"{content:.4g}")
+    return _minus(f"{content:,}" if isinstance(content, int) else f"{content + 0.0:.4g}")
 
 
 def shown(measure: Measure, apart: float | None = None) -> str:

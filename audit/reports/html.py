@@ -172,7 +172,7 @@ def _methods(report: Report) -> tuple[tuple[str, str], ...]:
     for slot in arrange.slots(report).values():
         if slot.measure.interval is not None:
             span = slot.measure.interval
-            used.setdefault(f"{span.method}, {fmt.value(span.level, 'proportion')}", {})[
-                fmt.label(slot.measure.name)
-            ] = None
+            used.setdefault(f"{span.method}, {100 * span.level:.6g}{fmt.NBSP}%", {})[fmt.label(slot.measure.name)] = (
+                None
+            )
     return tuple((method, ", ".join(names)) for method, names in used.items())

@@ -47,7 +47,8 @@ def domain(rows: Sequence[Row], fixed: Sequence[float]) -> tuple[float, float]:
     if not core:
         return 0.0, 1.0
     low, high = min(core), max(core)
-    room = 1.5 * (high - low) or max(abs(high), 1e-9)
+    widths = sorted(row.high - row.low for row in rows if row.high is not None and row.low is not None)
+    room = 1.5 * (high - low) + (widths[len(widths) // 2] if widths else 0.0) or max(abs(high), 1e-9)
     low = max(min([low] + [row.low for row in rows if row.low is not None]), low - room)
     high = min(max([high] + [row.high for row in rows if row.high is not None]), high + room)
     pad = 0.04 * (high - low) or 0.1 * max(abs(high), 1e-9)
