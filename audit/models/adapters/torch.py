@@ -84,8 +84,7 @@ def _log_odds(raw: Tensor, reading: Reading) -> Tensor:
         return raw[:, positive].clamp_min(tiny).log() - raw[:, others].sum(dim=1).clamp_min(tiny).log()
     single = raw.reshape(len(raw))
     if reading.output == "probability":
-        edge = torch.finfo(raw.dtype).eps / 4
-        single = torch.logit(single, eps=edge)
+        single = torch.logit(single, eps=torch.finfo(raw.dtype).eps)
     return single if positive == 1 else -single
 
 
