@@ -119,6 +119,7 @@ _MOVES = frozenset(
         "cat",
         "stack",
         "detach",
+        "unsafe_split",
         "lift_fresh",
         "_unsafe_view",
         "_reshape_alias",

@@ -50,7 +50,9 @@ def footprint(
     energy = _total(parts) * pue
     silent = used.cpu_joules is None and used.gpu_joules is None
     reasons = "; ".join((*(("no power sensor readable",) if silent else ()), *used.missing))
-    yield energy.measure("energy", level=context.confidence, note="; ".join(filter(None, (f"PUE {pue:g}", reasons))))
+    yield energy.measure(
+        "energy_kwh", level=context.confidence, note="; ".join(filter(None, (f"PUE {pue:g}", reasons)))
+    )
     yield _carbon(energy, grid_g_per_kwh, context.confidence)
     yield Measure(name="wall_seconds", value=used.wall_seconds, unit="s", better="lower", grade="A", note="wall clock")
     note = "user and system time of this process and of the children it has waited for"
@@ -104,7 +106,7 @@ def _carbon(energy: Quantity, grid_g_per_kwh: float | None, level: float) -> Mea
     method = f"{grid_g_per_kwh:g} gCO2e/kWh, given" if known else "unknown carbon intensity of the electricity"
     grid = Quantity(value=grid_g_per_kwh, unit="gCO2e/kWh", grade="D", method=method)
     hint = "" if known else 'give it as grid_g_per_kwh under [checks."carbon.audit"]'
-    return (energy * grid).measure("carbon", level=level, note=hint)
+    return (energy * grid).measure("gco2e", level=level, note=hint)
 
 
 def _table(parts: dict[str, Quantity], reasons: str) -> Table:

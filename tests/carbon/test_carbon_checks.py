@@ -25,7 +25,7 @@ def usage(**facts):
 
 def test_without_a_sensor_the_default_is_named_and_graded_assumed(tmp_path):
     found = run(tmp_path)
-    energy = found["energy"]
+    energy = found["energy_kwh"]
     assert energy.grade == "E"
     assert energy.interval.method == "plausible range"
     assert energy.interval.low == pytest.approx(energy.value / 2)
@@ -33,19 +33,19 @@ def test_without_a_sensor_the_default_is_named_and_graded_assumed(tmp_path):
     assert "no power sensor readable" in energy.note
     assert "a default" in energy.note
     assert energy.value == pytest.approx(found["cpu_seconds"].value * 4 / 3.6e6)
-    assert found["carbon"].value is None
-    assert "grid_g_per_kwh" in found["carbon"].note
+    assert found["gco2e"].value is None
+    assert "grid_g_per_kwh" in found["gco2e"].note
     assert found["wall_seconds"].grade == "A"
 
 
 def test_given_watts_grid_and_overhead(tmp_path):
     found = run(tmp_path, watts_per_cpu=6.0, grid_g_per_kwh=400.0, pue=1.5)
-    assert found["energy"].grade == "D"
-    assert found["energy"].value == pytest.approx(found["cpu_seconds"].value * 6 * 1.5 / 3.6e6)
-    assert found["carbon"].value == pytest.approx(found["energy"].value * 400)
-    assert found["carbon"].grade == "D"
-    assert found["carbon"].unit == "gCO2e"
-    assert found["carbon"].interval.high == pytest.approx(found["energy"].interval.high * 400)
+    assert found["energy_kwh"].grade == "D"
+    assert found["energy_kwh"].value == pytest.approx(found["cpu_seconds"].value * 6 * 1.5 / 3.6e6)
+    assert found["gco2e"].value == pytest.approx(found["energy_kwh"].value * 400)
+    assert found["gco2e"].grade == "D"
+    assert found["gco2e"].unit == "gCO2e"
+    assert found["gco2e"].interval.high == pytest.approx(found["energy_kwh"].interval.high * 400)
 
 
 def test_counters_are_raised_to_the_wall():
