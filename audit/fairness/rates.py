@@ -102,16 +102,6 @@ def _mask(side: Literal["top", "bottom"], names: Sequence[str]) -> Ints:
 
 
 # ------------------------------------------------------------------------------------- comparisons of groups
-def difference(value: Floats, reference: Floats) -> Floats:
-    """The value minus that of the reference."""
-    return value - reference
-
-
-def ratio(value: Floats, reference: Floats) -> Floats:
-    """The value over that of the reference; NaN where the reference is 0."""
-    return divide(value, reference)
-
-
 def max_difference(value: Floats, axis: int = 0) -> Floats:
     """Largest minus smallest over the groups on `axis`, undefined groups left out; NaN below two that are defined."""
     low, high = _extremes(value, axis)

@@ -21,6 +21,7 @@ _OUT_OF_RANGE = "the scores do not lie in [0, 1], so they are no probabilities"
 class _Rows:
     """The rows of one group: label (n,), decision and score where they exist, how much each row counts.
 
+    With more than two classes, decision is a class and score the chance given to the true one.
     people: how many persons a row stands for. weight: the same, scaled so that its sum is the effective n. place: the
     calibration bin of each row.
     """
@@ -33,6 +34,7 @@ class _Rows:
     weight: Floats
     where: Mapping[str, str]
     weighted: bool
+    binary: bool
 
     @property
     def n(self) -> int:
@@ -57,15 +59,14 @@ def overall(subject: Subject, context: Context, *, by_group: bool = True) -> Ite
     log_loss are the mean squared and logarithmic errors of the score as a probability (t intervals); they need scores in
     [0, 1]. The calibration curve gives the observed share of positives at each score, or in ten bins of equally many
     people where there are more than 20 distinct scores, with Wilson bands; expected_calibration_error is the mean
-    distance between score and observed share over these bins. All are given for everyone and, with by_group, for each
+    distance between score and observed share over these bins. With more than two classes, only accuracy (of the most
+    probable class) and log_loss (of the true class) are defined. All are given for everyone and, with by_group, for each
     group of each attribute.
 
     Accuracy says little where one outcome is rare: compare it with base_rate. An auc is free of any threshold, and
     therefore says nothing about the one in use. expected_calibration_error is never quite 0, even of a perfect score,
     and is larger in small groups.
     """
-    if len(subject.data.classes) > 2:
-        raise NotApplicable(f"needs a yes-or-no outcome; the data have {len(subject.data.classes)} classes")
     level = context.confidence
     everyone = _everyone(subject)
     yield from _evidence(everyone, level)
@@ -79,22 +80,27 @@ def _everyone(subject: Subject) -> _Rows:
         raise NotApplicable("there are no labels")
     data, ones = subject.data, np.ones(len(subject.y))
     people = ones if data.frequency is None else data.frequency.astype(np.float64)
-    place = np.zeros(len(subject.y), dtype=np.int64) if subject.score is None else _places(subject.score, people)
+    binary, decision, score = len(data.classes) <= 2, subject.decision, subject.score
+    if score is not None and score.ndim == 2:
+        decision, score = score.argmax(axis=1), score[np.arange(len(score)), subject.y]
+    place = np.zeros(len(subject.y), dtype=np.int64) if score is None or not binary else _places(score, people)
     rows = _Rows(
         y=subject.y,
-        decision=subject.decision,
-        score=subject.score,
+        decision=decision,
+        score=score,
         place=place,
         people=people,
         weight=people if data.weights is None else people * data.weights,
         where={},
         weighted=data.weights is not None,
+        binary=binary,
     )
     return _scaled(rows)
 
 
 def _part(rows: _Rows, inside: np.ndarray, where: Mapping[str, str]) -> _Rows:
-    part = _Rows(
+    part = replace(
+        rows,
         y=rows.y[inside],
         decision=None if rows.decision is None else rows.decision[inside],
         score=None if rows.score is None else rows.score[inside],
@@ -102,7 +108,6 @@ def _part(rows: _Rows, inside: np.ndarray, where: Mapping[str, str]) -> _Rows:
         people=rows.people[inside],
         weight=rows.weight[inside],
         where=where,
-        weighted=rows.weighted,
     )
     return _scaled(part)
 
@@ -117,14 +122,18 @@ def _scaled(rows: _Rows) -> _Rows:
 
 
 def _evidence(rows: _Rows, level: float) -> Iterator[Evidence]:
-    yield _rate(rows, "base_rate", rows.y == 1, level)
+    if rows.binary:
+        yield _rate(rows, "base_rate", rows.y == 1, level)
     if rows.decision is None:
         yield measured("accuracy", np.nan, n=rows.n, where=rows.where, better="higher", why="there are no decisions")
     else:
         yield _rate(rows, "accuracy", rows.decision == rows.y, level)
     if rows.score is None:
-        for name in ("auc", "brier", "log_loss", "expected_calibration_error"):
+        for name in ("auc", "brier", "log_loss", "expected_calibration_error") if rows.binary else ("log_loss",):
             yield measured(name, np.nan, n=rows.n, where=rows.where, unit="", why="there are no scores")
+        return
+    if not rows.binary:
+        yield _loss(rows, "log_loss", _logarithmic(rows.score, np.ones_like(rows.y)), level)
         return
     yield _auc(rows, rows.score, level)
     yield from _errors(rows, rows.score, level)
@@ -169,15 +178,19 @@ def _auc(rows: _Rows, score: Floats, level: float) -> Measure:
 def _errors(rows: _Rows, score: Floats, level: float) -> Iterator[Measure]:
     """Brier score, log loss and expected calibration error."""
     for name, loss in (("brier", _squared), ("log_loss", _logarithmic)):
-        value, interval, why = _mean_loss(rows, loss(score, rows.y), level)
-        yield measured(
-            name, value, n=rows.n, where=rows.where, unit="", better="lower", interval=interval, note=rows.note, why=why
-        )
+        yield _loss(rows, name, loss(score, rows.y), level)
     _, counts, mean, rate = _bins(rows, score)
     distance = float(stats.divide(counts @ np.abs(mean - rate), counts.sum())) if _probable(score) else np.nan
     why = "there is no case" if _probable(score) else _OUT_OF_RANGE
     yield measured(
         "expected_calibration_error", distance, n=rows.n, where=rows.where, better="lower", note=rows.note, why=why
+    )
+
+
+def _loss(rows: _Rows, name: str, loss: Floats, level: float) -> Measure:
+    value, interval, why = _mean_loss(rows, loss, level)
+    return measured(
+        name, value, n=rows.n, where=rows.where, unit="", better="lower", interval=interval, note=rows.note, why=why
     )
 
 

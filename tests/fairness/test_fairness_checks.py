@@ -280,6 +280,19 @@ def test_unknown_groups_are_left_out_and_counted():
     assert sizes.rows[-1] == ("g", None, 2, 1, "unknown, left out")
 
 
+def test_a_weighted_theil_index_equals_its_definition():
+    rng = np.random.default_rng(12)
+    frame = people(g=["a", "b"] * 100, y=rng.integers(0, 2, 200), d=rng.integers(0, 2, 200), w=rng.gamma(2.0, size=200))
+    benefit = frame["d"] - frame["y"] + 1
+    share = benefit / np.average(benefit, weights=frame["w"])
+    expected = np.average(share * np.log(share.where(share > 0, 1.0)), weights=frame["w"])
+    measure = find(
+        run(error_rates, subject_of(frame, attributes=("g",), y="y", decision="d", weights="w")), "theil_index"
+    )
+    assert measure.value == pytest.approx(expected, rel=1e-12)
+    assert "effective n" in measure.note
+
+
 def test_hostile_names_pass_through_unchanged():
     names = ["<b>x</b>", "*", "a × b", "null", " "]
     frame = people(g=np.repeat(names, 4), d=[1, 0, 1, 0] * 5)

@@ -160,6 +160,28 @@ def test_bootstrap_bounds_equal_those_of_fairlearn_within_noise():
     np.testing.assert_allclose(mine.by_group[:, :, 0], expected, atol=0.025)
 
 
+def test_equal_weights_draw_the_same_bootstrap_and_unequal_ones_widen_it():
+    frame = people(8, 400)
+    args = (frame["y"], frame["p"])
+
+    def bounds(weights):
+        result = group_metrics(
+            *args, sensitive_features=frame["sex"], weights=weights, n_boot=600, rng=np.random.default_rng(2)
+        )
+        return result.bootstrap.overall
+
+    np.testing.assert_allclose(bounds(np.full(400, 2.5)), bounds(None), atol=1e-12)
+    uneven = np.where(np.arange(400) % 10 == 0, 20.0, 1.0)
+    assert (np.ptp(bounds(uneven), axis=0) > np.ptp(bounds(None), axis=0)).all()
+
+
+def test_one_attribute_gives_a_plain_index():
+    frame = group_metrics(None, [1, 0, 1], sensitive_features=pd.Series(["b", "a", "b"], name="team")).frame()
+    assert list(frame.index) == ["a", "b"]
+    assert frame.index.name == "team"
+    assert frame.loc["b", "selection_rate"] == 1.0
+
+
 def test_groups_that_never_occur_are_undefined_and_left_out_of_the_gap():
     column = pd.Series(pd.Categorical(["a", "b", "b"], categories=["a", "b", "never"]))
     mine = group_metrics(None, [1, 0, 1], sensitive_features=column)

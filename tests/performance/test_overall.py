@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -146,6 +147,22 @@ def test_an_empty_group_has_no_figures_and_no_curve():
     assert all(not e.where for e in run(subject_of(frame, attributes=("g",), y="y", score="s"), by_group=False))
 
 
-def test_more_than_two_classes_do_not_apply():
-    with pytest.raises(NotApplicable, match="3 classes"):
-        run(subject_of(scored(6, 9), y="y", classes=("x", "y", "z")))
+def test_more_than_two_classes_have_accuracy_and_log_loss():
+    rng = np.random.default_rng(6)
+    score = rng.dirichlet([1.0, 1.0, 1.0], 200)
+    frame = pd.DataFrame({"y": rng.integers(0, 3, 200), "g": rng.choice(["a", "b"], 200)})
+    subject = subject_of(frame, attributes=("g",), y="y", classes=("x", "y", "z"))
+    evidence = run(replace(subject, score=score))
+    assert {e.name for e in evidence} == {"accuracy", "log_loss"}
+    inside = (frame["g"] == "a").to_numpy()
+    for where, rows in [({}, np.full(200, True)), ({"g": "a"}, inside)]:
+        y, chances = frame["y"][rows], score[rows]
+        accuracy = sklearn.metrics.accuracy_score(y, chances.argmax(axis=1))
+        assert find(evidence, "accuracy", **where).value == pytest.approx(accuracy)
+        assert find(evidence, "log_loss", **where).value == pytest.approx(sklearn.metrics.log_loss(y, chances))
+    assert find(run(subject), "log_loss").note == "undefined: there are no scores"
+
+
+def test_without_labels_it_does_not_apply():
+    with pytest.raises(NotApplicable, match="no labels"):
+        run(subject_of(scored(7, 9), decision="d"))
