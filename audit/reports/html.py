@@ -132,7 +132,7 @@ def _limit_text(panel: Panel, name: str) -> str:
 
 
 def _draw(panel: Panel, name: str) -> Markup:
-    """The forest plot (or the bars) of one measure of a panel; suppressed groups are left out."""
+    """The forest plot (or the bars) of one measure of a panel; suppressed groups are left out, and so is a drawing of nothing."""
     found = [(group, panel.slots[group, name]) for group in panel.groups if (group, name) in panel.slots]
     rows = [
         svg.Row(
@@ -145,6 +145,8 @@ def _draw(panel: Panel, name: str) -> Markup:
         for group, slot in found
         if not fmt.is_suppressed(slot.measure)
     ][:DRAWN]
+    if all(row.value is None for row in rows):
+        return Markup("")
     title = f"{fmt.label(name)} by {panel.title}"
     if panel.is_attribution:
         return svg.bars(

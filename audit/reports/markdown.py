@@ -15,7 +15,7 @@ LIMIT = 1024 * 1024  # bytes that a step summary may have
 _ROOM = 4096  # kept free for what is said about the rest
 # What means something anywhere; at the start of a line; and what GitHub makes links of by itself.
 _ANYWHERE = re.compile(r"[\\`*_{}\[\]<>|~$&@#]")
-_AT_START = re.compile(r"^(\d*)([-+=.)])")
+_AT_START = re.compile(r"^(\d+(?=[.)])|)([-+=](?=[-+=\s]|$)|(?<=\d)[.)](?=\s|$))")
 _LINKS = re.compile(r"(?i)(?<=www)\.|:(?=//)")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "@\u200b", ".": "&#46;", ":": "&#58;"}
 

@@ -24,7 +24,8 @@ def show(report: Report, paths: Sequence[Path]) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=False)
     console.print()
     console.print(Text(sentence(report), style="bold"))
-    console.print(_promises(report) if report.all_rulings else _headlines(report))
+    if report.all_rulings or report.verdict.headline:
+        console.print(_promises(report) if report.all_rulings else _headlines(report))
     for outcome in report.all_outcomes:
         if outcome.status in ("error", "stopped"):
             console.print(Text(format.one_line(f"{outcome.check}: {outcome.status}: {outcome.reason}"), style="yellow"))

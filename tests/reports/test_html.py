@@ -161,7 +161,7 @@ def test_the_page_can_be_read_by_ear_and_by_keyboard(case):
         assert svg["inside"][:2] == ["title", "desc"]
         assert "figure" in svg["around"]
     for figure in page.all("figure"):
-        assert "svg" in figure["inside"] or "suppressed" in figure["text"]
+        assert "svg" in figure["inside"] or "nothing to draw" in figure["text"]
         assert "table" in figure["inside"]
 
 
@@ -260,6 +260,15 @@ def test_size_for_five_attributes_twelve_measures_thirty_groups():
     page = render(report)
     assert len(page.encode()) <= 1_000_000
     assert page.count("<svg") >= 60
+
+
+def test_a_record_of_nothing_is_a_page():
+    report = sample_report(gates=False)
+    bare = replace(report.subject, model=None, classes=(), features=(), groups={}, unknown={}, notes=())
+    verdict = replace(report.verdict, headline=())
+    run = replace(report.run, outcomes=())
+    page = page_of(replace(report, subject=bare, outcomes=(), run=run, not_tested=(), limitations=(), verdict=verdict))
+    assert "No promise was set" in page.all("main")[0]["text"]
 
 
 # --------------------------------------------------------------------------------------------------- colours

@@ -53,6 +53,15 @@ def test_data_means_nothing_in_markdown(data):
     assert not re.search(r"<(?!/?(table|thead|tbody|tr|th|td)>)", html)
 
 
+@pytest.mark.parametrize(
+    "data", ["- a", "+ a", "1. a", "1) a", "---", "===", "# a", "> a", "* a", "    a", "-", "2.", "www.example.org"]
+)
+def test_data_at_the_start_of_a_line_stays_a_sentence(data):
+    assert READER.render(f"lead\n\n{text(data)}") == f"<p>lead</p>\n<p>{READER.renderInline(text(data))}</p>\n"
+    assert READER.render(f"lead\n{text(data)}").startswith("<p>lead\n")
+    assert text("+21.4 pp") == "+21.4 pp"
+
+
 def test_code_never_ends_early():
     assert code("a`b|c\nd") == "`a'b\\|c d`"
     assert code("") == ""
