@@ -189,11 +189,11 @@ def run(
     halted = ""
     try:
         for number, step in enumerate(steps):
-            if not missing_needs(step.entry, subject):
-                progress(number, len(steps), step.entry.title)
             before = time.monotonic()
             if before > deadline:
                 halted = halted or DEADLINE
+            if not halted and not missing_needs(step.entry, subject):
+                progress(number, len(steps), step.entry.title)
             outcomes.append(_run_step(step, subject, spec, track, scratch, halted))
             seconds[step.entry.id] = round(time.monotonic() - before, 3)
             if outcomes[-1].status == "stopped":

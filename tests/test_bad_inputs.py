@@ -137,7 +137,7 @@ CASES = [
     Bad("duplicate columns", ("unique", "'sex'"), rows=ROWS.replace("approved", "sex", 1)),
     Bad(
         "reference group",
-        ("reference", "'femal'", "'f'", "'m'"),
+        ("reference", "'femal'", "sex has f, m"),
         config=CONFIG + 'reference = { sex = "femal" }\n',
     ),
     Bad(

@@ -1,0 +1,190 @@
+"""The command line as other programs meet it: exit codes, streams, repeatability, interruption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from audit import codec
+from audit.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+COUNTS = ROOT / "examples" / "published-counts"
+
+
+def audit(*arguments, cwd=None, **rest):
+    return subprocess.run([sys.executable, "-m", "audit", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, **rest)
+
+
+@pytest.fixture(scope="module")
+def ricci(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ricci")
+    assert main(["run", str(COUNTS / "ricci.toml"), "--out", str(folder), "-q"]) == 3
+    return folder / "result.json"
+
+
+@pytest.mark.parametrize(
+    ("limit", "flags", "code"),
+    [
+        ("min = 0.0", (), 0),
+        ("min = 2.0", (), 1),
+        ("min = 2.0", ("--exit-zero",), 0),
+        ("min = 0.8", (), 3),
+        ("min = 0.8", ("--allow-inconclusive",), 0),
+        ("min = 0.8", ("--exit-zero",), 0),
+    ],
+)
+def test_exit_codes_under_new_gates(ricci, tmp_path, limit, flags, code, capsys):
+    gates = tmp_path / "gates.toml"
+    gates.write_text((COUNTS / "ricci.toml").read_text().replace("min = 0.80", limit))
+    assert main(["check", str(ricci), "--config", str(gates), *flags]) == code
+    assert capsys.readouterr().out == ""
+
+
+def test_a_check_that_breaks_is_never_hidden(ricci, tmp_path):
+    gates = tmp_path / "gates.toml"
+    gates.write_text((COUNTS / "ricci.toml").read_text().replace('measure = "impact_ratio"', 'measure = "impact"'))
+    assert main(["check", str(ricci), "--config", str(gates), "--exit-zero", "--allow-inconclusive"]) == 2
+
+
+def test_stdout_carries_json_when_asked_and_else_nothing(ricci, tmp_path):
+    done = audit("check", ricci, "-o", "json")
+    assert done.returncode == 3
+    assert codec.loads(done.stdout).verdict.outcome == "inconclusive"
+    assert "undecided" in done.stderr
+    quiet = audit("run", COUNTS / "audit.toml", "--out", tmp_path, "-q")
+    assert (quiet.stdout, quiet.stderr) == ("", "")
+
+
+def test_a_record_is_drawn_again(ricci, tmp_path):
+    outputs = {name: tmp_path / "deep" / f"page.{name}" for name in ("html", "md", "junit", "json")}
+    flags = [part for name, path in outputs.items() for part in ("-o", f"{name}:{path}")]
+    assert main(["report", str(ricci), *flags]) == 0
+    assert outputs["json"].read_text() == ricci.read_text()
+    assert outputs["html"].read_text() == (ricci.parent / "report.html").read_text()
+    assert all(path.stat().st_size for path in outputs.values())
+    assert not [path for path in (tmp_path / "deep").iterdir() if path.name.startswith(".")]
+
+
+def test_two_runs_are_byte_identical_but_for_one_block(tmp_path):
+    documents = []
+    for name, seed in (("a", "0"), ("b", "123")):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": "C"}
+        done = audit("run", ROOT / "examples/credit/audit.toml", "--out", tmp_path / name, "-q", env=environment)
+        assert done.returncode == 1, done.stderr
+        documents.append((tmp_path / name / "result.json").read_text())
+    texts = []
+    for document in documents:
+        parsed = json.loads(document)
+        assert set(parsed.pop("run")) == {"started", "seconds", "check_seconds", "outcomes", "rulings"}
+        texts.append(json.dumps(parsed))
+    assert texts[0] == texts[1]
+
+
+def test_fewer_checks_change_no_other_number(tmp_path):
+    config = str(ROOT / "examples/credit/audit.toml")
+    for name, flags in (("all", []), ("some", ["--only", "explain.cases,fairness"])):
+        main(["run", config, "--out", str(tmp_path / name), "-q", "--exit-zero", *flags])
+    whole = {o.check: o for o in codec.read_record(tmp_path / "all" / "result.json").outcomes}
+    some = codec.read_record(tmp_path / "some" / "result.json")
+    assert {o.check for o in some.outcomes} == {
+        "explain.cases",
+        "fairness.error_rates",
+        "fairness.impact_ratio",
+        "fairness.selection",
+    }
+    assert all(whole[outcome.check] == outcome for outcome in some.outcomes)
+    assert {"performance.overall", "carbon.audit"} <= {t.topic.split("(")[-1].rstrip(")") for t in some.not_tested}
+
+
+def test_another_seed_changes_what_is_drawn_and_the_command_says_it(tmp_path):
+    config = str(ROOT / "examples/credit/audit.toml")
+    main(["run", config, "--out", str(tmp_path), "-q", "--exit-zero", "--only", "performance", "--seed", "8"])
+    report = codec.read_record(tmp_path / "result.json")
+    assert report.environment.command == "audit run audit.toml --only performance --seed 8"
+    assert report.spec.run.seed == report.environment.seed == 8
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_the_end_of_a_ci_job_leave_a_valid_partial_record(tmp_path, how):
+    (tmp_path / "model.py").write_text(
+        "import sys, time\n"
+        "calls = []\n"
+        "def build():\n"
+        "    def model(x):\n"
+        "        calls.append(1)\n"
+        "        if len(calls) > 1:\n"
+        "            time.sleep(1.5)\n"
+        "        return 1 / (1 + 2.7 ** -x[:, 0])\n"
+        "    return model\n"
+    )
+    (tmp_path / "audit.toml").write_text(
+        '[model]\nkind = "callable"\nfactory = "model:build"\n[data]\nworld = "credit"\nrows = 500\n'
+        "[groups]\nattributes = ['sex']\n[[gate]]\ncheck = 'performance.overall'\nmeasure = 'auc'\nmin = 0.5\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "audit", "run"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if "Single decisions" in line:
+            break
+    time.sleep(0.5)
+    process.send_signal(how)
+    rest = process.stderr.read()
+    assert process.wait(timeout=60) == 3, rest
+    report = codec.read_record(tmp_path / "out" / "result.json")
+    states = {o.check: o.status for o in report.all_outcomes}
+    assert not report.complete
+    assert states["explain.cases"] == "stopped"
+    assert states["carbon.audit"] == "done"
+    assert "Traceback" not in rest
+    assert "Ctrl-C" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_max_seconds_leaves_a_valid_partial_record(tmp_path):
+    done = audit("run", ROOT / "examples/credit/audit.toml", "--out", tmp_path, "--max-seconds", "0.01")
+    assert done.returncode == 3
+    report = codec.read_record(tmp_path / "result.json")
+    assert not report.complete
+    assert all("deadline" in o.reason for o in report.outcomes if o.status == "stopped")
+    assert {o.status for o in report.outcomes} == {"stopped"}
+
+
+@pytest.mark.parametrize("kind", ["checks", "explainers", "families", "worlds", "renderers"])
+def test_list(kind, capsys):
+    assert main(["list", kind]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert lines == sorted(lines)
+
+
+def test_explain_and_schema(capsys):
+    assert main(["explain", "fairness.impact_ratio"]) == 0
+    assert "# fairness.impact_ratio" in capsys.readouterr().out
+    for noun in ("config", "result"):
+        assert main(["schema", noun]) == 0
+        assert json.loads(capsys.readouterr().out)["$schema"].endswith("2020-12/schema")
+
+
+def test_a_closed_pipe_is_no_error():
+    done = subprocess.run(f"{sys.executable} -m audit list checks | head -1", shell=True, capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_a_baseline_that_was_better_is_a_finding(tmp_path):
+    config = (COUNTS / "audit.toml").read_text().replace("compas.csv", str(COUNTS / "compas.csv"))
+    (tmp_path / "audit.toml").write_text(config)
+    assert main(["run", str(tmp_path / "audit.toml"), "--out", str(tmp_path), "-q"]) == 1
+    counts = "race,tp,fp,tn,fn\nAfrican-American,1369,1200,595,532\nCaucasian,505,349,1139,461\n"
+    (tmp_path / "worse.csv").write_text(counts)
+    config = config.replace(str(COUNTS / "compas.csv"), "worse.csv") + '\n[baseline]\npath = "result.json"\nworse_by = 0.02\n'
+    (tmp_path / "audit.toml").write_text(config)
+    assert main(["run", str(tmp_path / "audit.toml"), "--out", str(tmp_path / "new"), "-q"]) == 1
+    rulings = [r for r in codec.read_record(tmp_path / "new" / "result.json").rulings if r.origin == "baseline"]
+    assert {r.outcome for r in rulings if r.gate.measure == "fpr_difference"} >= {"fail"}
+    assert "baseline" in (tmp_path / "new" / "report.html").read_text()
