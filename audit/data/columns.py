@@ -57,19 +57,17 @@ def codes(array: pa.Array, name: str, unknown: Iterable[str] = ()) -> Codes:
     DataError for the reserved level "*" and for numbers with more than 50 distinct values.
     """
     indices, words = _dictionary(array, name)
-    counts = np.bincount(indices, minlength=len(words) + 1)[: len(words)]
-    left_out = set(unknown)
-    levels = tuple(sorted({word for word, count in zip(words, counts, strict=True) if count} - left_out))
+    levels = tuple(sorted({word for word in words if word is not None} - set(unknown)))
     if ALL in levels:
         raise DataError(f"column {name!r}: a group may not be called {ALL!r}, which stands for all groups")
     kind = np.min_scalar_type(len(levels))
-    place = {level: code for code, level in enumerate(levels)}
+    place: dict[str | None, int] = {level: code for code, level in enumerate(levels)}
     lookup = np.array([*(place.get(word, len(levels)) for word in words), len(levels)], dtype=kind)
-    return Codes(values=lookup[indices], levels=levels)
+    return Codes(values=lookup.take(indices, mode="clip"), levels=levels)
 
 
-def _dictionary(array: pa.Array, name: str) -> tuple[NDArray[Any], list[str]]:
-    """Indices (n,) into a list of texts; the index len(list) stands for null."""
+def _dictionary(array: pa.Array, name: str) -> tuple[NDArray[Any], list[str | None]]:
+    """Indices (n,) into a list of texts, None for a level that no row has; the index len(list) stands for null."""
     if pa.types.is_dictionary(array.type) and not _is_text(array.type.value_type):
         array = array.dictionary_decode()
     plain = array.type
@@ -87,11 +85,10 @@ def _dictionary(array: pa.Array, name: str) -> tuple[NDArray[Any], list[str]]:
             f"column {name!r} has {len(values)} distinct {plain} values, more than {MOST_NUMERIC_LEVELS}: "
             "bin it (age to age bands, say) before it is used as groups"
         )
-    # A dictionary may itself hold a null: it is unknown like any other.
-    words = ["" if value is None else text_of(value) for value in values]
-    indices = pc.fill_null(encoded.indices.cast(pa.int64()), len(words)).to_numpy(zero_copy_only=False)
-    if None in values:
-        indices = np.where(indices == values.index(None), len(words), indices)
+    indices = pc.fill_null(encoded.indices.cast(pa.int32()), len(values)).to_numpy(zero_copy_only=False)
+    # Only a dictionary that came with the data can name levels that no row has, or hold a null.
+    used = np.bincount(indices, minlength=len(values)) if encoded is array else np.ones(len(values))
+    words = [None if value is None or not used[index] else text_of(value) for index, value in enumerate(values)]
     return indices, words
 
 
