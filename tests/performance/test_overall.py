@@ -163,6 +163,14 @@ def test_more_than_two_classes_have_accuracy_and_log_loss():
     assert find(run(subject), "log_loss").note == "undefined: there are no scores"
 
 
+def test_two_columns_of_scores_are_read_as_the_second():
+    frame = scored(8, 100)
+    subject = subject_of(frame, attributes=("g",), y="y", decision="d", score="s")
+    both = replace(subject, score=np.column_stack([1 - frame["s"], frame["s"]]))
+    for one, other in zip(run(subject), run(both), strict=True):
+        assert one == other
+
+
 def test_without_labels_it_does_not_apply():
     with pytest.raises(NotApplicable, match="no labels"):
         run(subject_of(scored(7, 9), decision="d"))
