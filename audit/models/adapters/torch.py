@@ -118,8 +118,9 @@ def wrap(module: nn.Module, dataset: Dataset, spec: Spec) -> TorchModel:
     The matrix holds the features in their order, categories as indices into their sorted levels. A module on another
     device than the one asked for is copied there. Raises ModelError.
     """
-    device = _device(spec.run.device)
-    placed = _placed(module, device)
+    placed = _placed(module, _device(spec.run.device))
+    # Of several devices of one kind the module keeps its own.
+    device = next((each.device for each in _state(placed)), _device(spec.run.device))
     inputs = dataset.inputs
     notes = (
         ("Categories reach the module as indices into their levels sorted as text.",)
