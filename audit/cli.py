@@ -123,28 +123,44 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, function: Any, help: str, description: str = "") -> argparse.ArgumentParser:
         text = description or help[:1].upper() + help[1:] + "."
-        sub = commands.add_parser(name, help=help, description=text, epilog=EPILOG, formatter_class=raw, allow_abbrev=False)
+        sub = commands.add_parser(
+            name, help=help, description=text, epilog=EPILOG, formatter_class=raw, allow_abbrev=False
+        )
         sub.set_defaults(command=function)
         return sub
 
     init = command("init", _init, "write a commented audit.toml; an existing file is never overwritten")
-    init.add_argument("--from", dest="source", metavar="FILE", type=Path, help="a CSV, Parquet or Arrow file: its columns are guessed")
-    init.add_argument("path", nargs="?", type=Path, default=Path("audit.toml"), help="the file to write (default: audit.toml)")
+    init.add_argument(
+        "--from", dest="source", metavar="FILE", type=Path, help="a CSV, Parquet or Arrow file: its columns are guessed"
+    )
+    init.add_argument(
+        "path", nargs="?", type=Path, default=Path("audit.toml"), help="the file to write (default: audit.toml)"
+    )
 
     run = command("run", _run, "measure and judge what audit.toml describes")
     run.add_argument("config", nargs="?", type=Path, default=Path("audit.toml"), help="default: audit.toml")
-    run.add_argument("--only", type=_listed, default=(), metavar="A,B", help="only checks whose id begins so: fairness,explain")
+    run.add_argument(
+        "--only", type=_listed, default=(), metavar="A,B", help="only checks whose id begins so: fairness,explain"
+    )
     run.add_argument("--seed", type=int, help="of every random draw; overrides [run] seed")
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), help="overrides [run] device")
     run.add_argument("--max-seconds", type=float, metavar="S", help="stop after S seconds with a partial, valid record")
-    run.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where result.json and report.html go (default: out)")
+    run.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out"),
+        metavar="DIR",
+        help="where result.json and report.html go (default: out)",
+    )
     run.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary; errors are still told")
     _outputs(run)
     _leniency(run)
 
     check = command("check", _check, "judge a record again, without the model")
     check.add_argument("record", type=Path, help="a result.json")
-    check.add_argument("--config", type=Path, metavar="FILE", help="take the gates from this audit.toml instead of the record's own")
+    check.add_argument(
+        "--config", type=Path, metavar="FILE", help="take the gates from this audit.toml instead of the record's own"
+    )
     _outputs(check)
     _leniency(check)
 
@@ -156,7 +172,9 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("kind", nargs="?", choices=KINDS, default="checks")
 
     explain = command("explain", _explain, "what a check measures, how, and what its numbers do not say")
-    explain.add_argument("check", metavar="CHECK-ID", help="such as fairness.impact_ratio; `audit list checks` names all")
+    explain.add_argument(
+        "check", metavar="CHECK-ID", help="such as fairness.impact_ratio; `audit list checks` names all"
+    )
 
     schema = command("schema", _schema, "the JSON Schema of audit.toml (config) or of result.json (result)")
     schema.add_argument("noun", nargs="?", choices=("config", "result"), default="result")
@@ -165,7 +183,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _outputs(parser: argparse.ArgumentParser) -> None:
     help = "write a rendering: html, md, junit or json to PATH; `-o json` alone prints to stdout; may be repeated"
-    parser.add_argument("-o", "--output", dest="outputs", action="append", default=[], type=_output, metavar="FORMAT:PATH", help=help)
+    parser.add_argument(
+        "-o", "--output", dest="outputs", action="append", default=[], type=_output, metavar="FORMAT:PATH", help=help
+    )
 
 
 def _leniency(parser: argparse.ArgumentParser) -> None:
@@ -284,7 +304,9 @@ def _check_formats(outputs: Sequence[tuple[str, Path | None]]) -> None:
             raise UsageError(f"-o: no format {format!r}; allowed: {', '.join(known)}{suggest(format, known)}")
 
 
-def _conclude(report: Report, outputs: Sequence[tuple[str, Path | None]], options: argparse.Namespace, *, summary: bool) -> int:
+def _conclude(
+    report: Report, outputs: Sequence[tuple[str, Path | None]], options: argparse.Namespace, *, summary: bool
+) -> int:
     from audit.reports import terminal
 
     paths = _write(report, outputs)

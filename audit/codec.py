@@ -63,7 +63,7 @@ def read_record(path: Path) -> Report:
         raise RecordError(f"{path}: cannot be read ({error.strerror}); give the result.json of an audit") from None
 
 
-def schema(noun: type[Report] | type[Spec]) -> dict[str, Any]:
+def schema(noun: type) -> dict[str, Any]:
     """The JSON Schema (2020-12) of the record or of the configuration."""
     mode: typing.Literal["validation", "serialization"] = "serialization" if noun is Report else "validation"
     return {"$schema": SCHEMA_DIALECT, **_adapter(noun).json_schema(mode=mode)}
@@ -142,7 +142,11 @@ def _section(location: Sequence[int | str]) -> str:
 
 
 def _mistake(problem: Any) -> str:
-    location = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith(("tuple[", "float", "bool", "int", "str")))]
+    location = [
+        part
+        for part in problem["loc"]
+        if not (isinstance(part, str) and part.startswith(("tuple[", "float", "bool", "int", "str")))
+    ]
     place = _section(location)
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         allowed = _keys_at(location[:-1])
@@ -150,7 +154,10 @@ def _mistake(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{place}: is missing; it must be given"
     came = json.dumps(problem["input"], default=str)
-    hint = suggest(str(problem["input"]), str(problem.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", "))
+    hint = suggest(
+        str(problem["input"]),
+        str(problem.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", "),
+    )
     return f"{place}: {problem['msg'].removeprefix('Input ').replace('an object', 'a table').replace('valid array', 'list').replace('valid ', '')}, got {came[:120]}{hint}"
 
 
@@ -180,32 +187,39 @@ def _contradictions(spec: Spec) -> list[str]:
         (groups.min_n >= 0, f"[groups] min_n: must be 0 or more, got {groups.min_n}"),
         (data.rows > 0, f"[data] rows: must be above 0, got {data.rows}"),
         (model.batch_size > 0, f"[model] batch_size: must be above 0, got {model.batch_size}"),
-        (spec.report.suppress_below >= 0, f"[report] suppress_below: must be 0 or more, got {spec.report.suppress_below}"),
+        (
+            spec.report.suppress_below >= 0,
+            f"[report] suppress_below: must be 0 or more, got {spec.report.suppress_below}",
+        ),
         (
             sum(map(bool, (data.path, data.factory, data.world))) == 1,
             "[data]: give one of path (a file), factory (a function that returns a frame), world (a planted world)",
         ),
         (
             model.kind not in ("torch", "sklearn", "callable") or bool(model.factory or model.weights),
-            f"[model] factory: kind {model.kind!r} needs it, as \"package.module:function\"",
+            f'[model] factory: kind {model.kind!r} needs it, as "package.module:function"',
         ),
         (model.kind != "oracle" or bool(data.world), "[model] kind: 'oracle' needs [data] world"),
         *(
-            (name is None or name.count(":") == 1, f"[{table}] factory: must read \"package.module:function\", got {name!r}")
+            (
+                name is None or name.count(":") == 1,
+                f'[{table}] factory: must read "package.module:function", got {name!r}',
+            )
             for table, name in (("model", model.factory), ("data", data.factory))
         ),
     ]
     mistakes = [message for holds, message in rules if not holds]
-    for template in spec.report.templates:
-        if template not in TEMPLATES:
-            mistakes.append(f"[report] templates: allowed: {', '.join(TEMPLATES)}, got {template!r}")
-    for number, subset in enumerate(groups.intersect, 1):
-        for name in subset:
-            if groups.attributes and name not in groups.attributes:
-                mistakes.append(f"[groups] intersect: entry {number} names {name!r}; allowed: {', '.join(groups.attributes)}{suggest(name, groups.attributes)}")
-    for name in groups.reference:
-        if groups.attributes and name not in groups.attributes:
-            mistakes.append(f"[groups] reference: {name!r} is no attribute; allowed: {', '.join(groups.attributes)}{suggest(name, groups.attributes)}")
+    mistakes += [
+        f"[report] templates: allowed: {', '.join(TEMPLATES)}, got {template!r}"
+        for template in spec.report.templates
+        if template not in TEMPLATES
+    ]
+    named = [(f"intersect: entry {number}", name) for number, names in enumerate(groups.intersect, 1) for name in names]
+    mistakes += [
+        f"[groups] {place} names {name!r}; allowed: {', '.join(groups.attributes)}{suggest(name, groups.attributes)}"
+        for place, name in [*named, *(("reference:", name) for name in groups.reference)]
+        if groups.attributes and name not in groups.attributes
+    ]
     for number, gate in enumerate(spec.gate, 1):
         mistakes += [f"[[gate]] number {number} {text}" for text in _gate_mistakes(gate)]
     return mistakes

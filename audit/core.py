@@ -374,13 +374,19 @@ class Model(Protocol):
     """A wrapped model: arrays in, checked float64 scores on the CPU out."""
 
     @property
-    def family(self) -> str: ...
+    def family(self) -> str:
+        """The name of the architecture."""
+        ...
 
     @property
-    def card(self) -> Card: ...
+    def card(self) -> Card:
+        """Facts to print and to ask for."""
+        ...
 
     @property
-    def offers(self) -> frozenset[Offer]: ...
+    def offers(self) -> frozenset[Offer]:
+        """What it can do beside predicting."""
+        ...
 
     def predict(self, inputs: Any) -> Floats:
         """Probability of the positive class (n,), or of every class (n, k); raises ModelError."""
@@ -447,7 +453,9 @@ class Subject:
 class Track(Protocol):
     """The one loop: shows progress, and stops at the deadline or on Ctrl-C by raising Stopped."""
 
-    def __call__(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]: ...
+    def __call__(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+        """The items one by one, under a label."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

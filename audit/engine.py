@@ -121,10 +121,15 @@ def _parameter_mistakes(entry: Entry, params: Mapping[str, Any]) -> Iterator[str
             yield f"[checks.{entry.id!r}] {name}: unknown parameter; allowed: {allowed}{suggest(name, entry.params)}"
             continue
         default = entry.params[name]
-        kinds = (int, float) if isinstance(default, float) or default is None else type(default)
-        kinds = (list, tuple) if isinstance(default, tuple) else kinds
-        if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, kinds):
+        if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, _kinds(default)):
             yield f"[checks.{entry.id!r}] {name}: must be like its default {default!r}, got {value!r}"
+
+
+def _kinds(default: Any) -> tuple[type, ...]:
+    """The types that a parameter may have, told by its default."""
+    if isinstance(default, float) or default is None:
+        return (int, float)
+    return (list, tuple) if isinstance(default, tuple) else (type(default),)
 
 
 def missing_needs(entry: Entry, subject: Subject) -> str:
@@ -213,9 +218,7 @@ def run(
     )
 
 
-def _run_step(
-    step: Step, subject: Subject, spec: Spec, track: Track, scratch: dict[Any, Any], halted: str
-) -> Outcome:
+def _run_step(step: Step, subject: Subject, spec: Spec, track: Track, scratch: dict[Any, Any], halted: str) -> Outcome:
     """Run one check; whatever happens to it, what it had yielded is kept and the others go on."""
     if reason := missing_needs(step.entry, subject):
         return _outcome(step, "not_applicable", reason)
@@ -231,8 +234,8 @@ def _run_step(
     )
     found: list[Evidence] = []
     try:
-        for evidence in registry.run_check(step.entry, subject, context, step.params):
-            found.append(evidence)
+        # One by one, so that what came before an error is kept.
+        found.extend(registry.run_check(step.entry, subject, context, step.params))
     except NotApplicable as unsuited:
         return _outcome(step, "not_applicable", str(unsuited), found)
     except KeyboardInterrupt:

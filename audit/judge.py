@@ -120,7 +120,9 @@ def _rule_slice(gate: Gate, ref: str, measure: Measure, min_n: int) -> SliceRuli
     below = gate.min is not None and high < gate.min
     above = gate.max is not None and low > gate.max
     if below or above:
-        return SliceRuling(ref=ref, outcome="fail", reason=f"{subject} wholly {'below' if below else 'above'} the limit")
+        return SliceRuling(
+            ref=ref, outcome="fail", reason=f"{subject} wholly {'below' if below else 'above'} the limit"
+        )
     inside = (gate.min is None or low >= gate.min) and (gate.max is None or high <= gate.max)
     if inside:
         return SliceRuling(ref=ref, outcome="pass", reason=f"{subject} wholly on the promised side of the limit")
@@ -134,7 +136,7 @@ def verdict(
     required = Counter(ruling.outcome for ruling in rulings if ruling.gate.required)
     headline = tuple(dict.fromkeys(_headlines(rulings, outcomes)))[:3]
     undecided = required["inconclusive"] + required["undefined"] + required["not_tested"] > 0 or not complete
-    counts = {name: required[name] for name in RANK}
+    counts: dict[str, int] = {name: required[name] for name in RANK}
     if required["error"]:
         return Verdict(outcome="error", required=counts, headline=headline, exit_code=2)
     if required["fail"]:

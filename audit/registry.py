@@ -48,7 +48,9 @@ _seen: set[Kind] = set()
 def _register(kind: Kind, id: str, function: F, **facts: Any) -> F:
     known = _entries[kind].get(id)
     if known is not None and known.function.__module__ != function.__module__:
-        raise UsageError(f"{kind}: {id!r} is registered twice, by {known.function.__module__} and {function.__module__}")
+        raise UsageError(
+            f"{kind}: {id!r} is registered twice, by {known.function.__module__} and {function.__module__}"
+        )
     signature = inspect.signature(function).parameters.values()
     params = {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY}
     _entries[kind][id] = Entry(id=id, function=function, params=params, **facts)
@@ -60,7 +62,12 @@ C = TypeVar("C", bound=CheckFunction)
 
 
 def check(
-    id: str, *, title: str, needs: set[Need] = frozenset(), sources: tuple[str, ...] = (), volatile: bool = False  # type: ignore[assignment]
+    id: str,
+    *,
+    title: str,
+    needs: set[Need] = frozenset(),
+    sources: tuple[str, ...] = (),
+    volatile: bool = False,  # type: ignore[assignment]
 ) -> Callable[[C], C]:
     """Register a check: `f(subject, context, *, parameters) -> Iterator[Evidence]`.
 
@@ -69,7 +76,9 @@ def check(
     return lambda f: _register("checks", id, f, title=title, needs=frozenset(needs), sources=sources, volatile=volatile)
 
 
-def explainer(id: str, *, title: str, needs: frozenset[Need] = frozenset(), sources: tuple[str, ...] = ()) -> Callable[[F], F]:
+def explainer(
+    id: str, *, title: str, needs: frozenset[Need] = frozenset(), sources: tuple[str, ...] = ()
+) -> Callable[[F], F]:
     """Register an explainer, an attribution method."""
     return lambda f: _register("explainers", id, f, title=title, needs=needs, sources=sources)
 

@@ -18,10 +18,8 @@ def prepare(spec: Spec, base: Path) -> Subject:
     from audit.models import load
     from audit.models.factory import build
 
-    if spec.data.factory:
-        data = readers.from_frame(build(spec.data.factory, base), spec)
-    else:
-        data = readers.read(spec, base)
+    made = spec.data.factory
+    data = readers.from_frame(build(made, base), spec) if made else readers.read(spec, base)
     if spec.data.world:
         data = _with_attributes(data, spec)
     return assemble(spec, data, load.load(spec, data, base))
@@ -104,4 +102,3 @@ def describe(subject: Subject) -> SubjectCard:
         unknown={name: sizes[name][len(data.groups[name].levels)] for name in data.groups},
         notes=data.notes,
     )
-

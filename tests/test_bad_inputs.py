@@ -85,8 +85,7 @@ CASES = [
     Bad(
         "gate by no attribute",
         ("[[gate]] number 1 by", "'sexx'", "allowed:", "did you mean 'sex'"),
-        config=CONFIG
-        + '[[gate]]\ncheck = "fairness.impact_ratio"\nmeasure = "impact_ratio"\nmin = 0.8\nby = "sexx"\n',
+        config=CONFIG + '[[gate]]\ncheck = "fairness.impact_ratio"\nmeasure = "impact_ratio"\nmin = 0.8\nby = "sexx"\n',
     ),
     Bad("no data file", ("rows.csv", "not found"), rows=None),
     Bad("empty file", ("rows.csv",), rows=""),
@@ -148,8 +147,17 @@ CASES = [
     ),
     Bad("counts: no columns", ("rows.csv", "tp, fp, tn, fn", "n, selected"), config=COUNTS, rows="sex,tq\nf,1\n"),
     Bad("counts: negative", ("'tp'", "negative", "-1"), config=COUNTS, rows="sex,tp,fp,tn,fn\nf,-1,2,3,4\n"),
-    Bad("counts: too many selected", ("selected", "larger than n", "9 of 5"), config=COUNTS, rows="sex,n,selected\nf,5,9\n"),
-    Bad("unknown world", ("world", "'kredit'", "did you mean 'credit'"), config='[data]\nworld = "kredit"\n[model]\nkind = "oracle"'),
+    Bad(
+        "counts: too many selected",
+        ("selected", "larger than n", "9 of 5"),
+        config=COUNTS,
+        rows="sex,n,selected\nf,5,9\n",
+    ),
+    Bad(
+        "unknown world",
+        ("world", "'kredit'", "did you mean 'credit'"),
+        config='[data]\nworld = "kredit"\n[model]\nkind = "oracle"',
+    ),
     Bad(
         "unknown knob",
         ("knob", "'flop'", "did you mean 'flip'"),
@@ -168,14 +176,24 @@ CASES = [
         config=MODEL,
         model="def build():\n    return 1 / 0\n",
     ),
-    Bad("model raises", ("KeyError", "oops"), config=MODEL, model="def build():\n    def f(x):\n        raise KeyError('oops')\n    return f\n"),
+    Bad(
+        "model raises",
+        ("KeyError", "oops"),
+        config=MODEL,
+        model="def build():\n    def f(x):\n        raise KeyError('oops')\n    return f\n",
+    ),
     Bad(
         "model returns NaN",
         ("60", "finite"),
         config=MODEL,
         model=lines("def build():\n    return lambda x: x[:, 0] * np.nan\n"),
     ),
-    Bad("model returns too few", ("60", "59"), config=MODEL, model=lines("def build():\n    return lambda x: np.full(len(x) - 1, 0.5)\n")),
+    Bad(
+        "model returns too few",
+        ("60", "59"),
+        config=MODEL,
+        model=lines("def build():\n    return lambda x: np.full(len(x) - 1, 0.5)\n"),
+    ),
     Bad(
         "model returns logits",
         ("not probabilities", 'output = "logit"'),
@@ -191,20 +209,38 @@ CASES = [
     Bad(
         "another model file",
         ("sha256", "0000", "another file"),
-        config=MODEL.replace('"callable"', '"torch"').replace("[data]", 'weights = "w.safetensors"\nsha256 = "0000"\n[data]'),
+        config=MODEL.replace('"callable"', '"torch"').replace(
+            "[data]", 'weights = "w.safetensors"\nsha256 = "0000"\n[data]'
+        ),
         model="import torch\ndef build():\n    return torch.nn.Linear(1, 1)\n",
         files={"w.safetensors": "nothing"},
     ),
-    Bad("corrupt record", ("record.json", "not a record"), arguments=("check", "record.json"), files={"record.json": "{]"}),
-    Bad("empty record", ("record.json", "spec", "Field required"), arguments=("report", "record.json", "-o", "md:x.md"), files={"record.json": "{}"}),
+    Bad(
+        "corrupt record",
+        ("record.json", "not a record"),
+        arguments=("check", "record.json"),
+        files={"record.json": "{]"},
+    ),
+    Bad(
+        "empty record",
+        ("record.json", "spec", "Field required"),
+        arguments=("report", "record.json", "-o", "md:x.md"),
+        files={"record.json": "{}"},
+    ),
     Bad("no record", ("nowhere.json", "cannot be read"), arguments=("check", "nowhere.json")),
-    Bad("unknown format", ("'htlm'", "allowed:", "did you mean 'html'"), arguments=("run", "audit.toml", "-o", "htlm:x")),
+    Bad(
+        "unknown format", ("'htlm'", "allowed:", "did you mean 'html'"), arguments=("run", "audit.toml", "-o", "htlm:x")
+    ),
     Bad("format without path", ("FORMAT:PATH", "'html'"), arguments=("run", "audit.toml", "-o", "html")),
     Bad("nothing to write", ("-o html:report.html",), arguments=("report", "record.json")),
     Bad("unknown command", ("'rn'", "did you mean 'run'"), arguments=("rn",)),
     Bad("unknown option", ("--sed", "did you mean '--seed'"), arguments=("run", "audit.toml", "--sed", "3")),
     Bad("unknown device", ("'gpu'", "cuda"), arguments=("run", "audit.toml", "--device", "gpu")),
-    Bad("unknown check", ("'fairness.selecton'", "did you mean 'fairness.selection'"), arguments=("explain", "fairness.selecton")),
+    Bad(
+        "unknown check",
+        ("'fairness.selecton'", "did you mean 'fairness.selection'"),
+        arguments=("explain", "fairness.selecton"),
+    ),
     Bad("out is a file", ("rows.csv",), arguments=("run", "audit.toml", "--out", "rows.csv")),
     Bad("init never overwrites", ("audit.toml", "exists"), arguments=("init", "audit.toml")),
     Bad("init from nothing", ("nothing.csv", "not found"), arguments=("init", "new.toml", "--from", "nothing.csv")),

@@ -18,7 +18,9 @@ COUNTS = ROOT / "examples" / "published-counts"
 
 
 def audit(*arguments, cwd=None, **rest):
-    return subprocess.run([sys.executable, "-m", "audit", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, **rest)
+    return subprocess.run(
+        [sys.executable, "-m", "audit", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, **rest
+    )
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +137,8 @@ def test_ctrl_c_and_the_end_of_a_ci_job_leave_a_valid_partial_record(tmp_path, h
             break
     time.sleep(0.5)
     process.send_signal(how)
-    rest = process.stderr.read()
+    with process.stderr:
+        rest = process.stderr.read()
     assert process.wait(timeout=60) == 3, rest
     report = codec.read_record(tmp_path / "out" / "result.json")
     states = {o.check: o.status for o in report.all_outcomes}
@@ -172,7 +175,9 @@ def test_explain_and_schema(capsys):
 
 
 def test_a_closed_pipe_is_no_error():
-    done = subprocess.run(f"{sys.executable} -m audit list checks | head -1", shell=True, capture_output=True, text=True)
+    done = subprocess.run(
+        f"{sys.executable} -m audit list checks | head -1", shell=True, capture_output=True, text=True
+    )
     assert done.stderr == ""
 
 
@@ -182,7 +187,10 @@ def test_a_baseline_that_was_better_is_a_finding(tmp_path):
     assert main(["run", str(tmp_path / "audit.toml"), "--out", str(tmp_path), "-q"]) == 1
     counts = "race,tp,fp,tn,fn\nAfrican-American,1369,1200,595,532\nCaucasian,505,349,1139,461\n"
     (tmp_path / "worse.csv").write_text(counts)
-    config = config.replace(str(COUNTS / "compas.csv"), "worse.csv") + '\n[baseline]\npath = "result.json"\nworse_by = 0.02\n'
+    config = (
+        config.replace(str(COUNTS / "compas.csv"), "worse.csv")
+        + '\n[baseline]\npath = "result.json"\nworse_by = 0.02\n'
+    )
     (tmp_path / "audit.toml").write_text(config)
     assert main(["run", str(tmp_path / "audit.toml"), "--out", str(tmp_path / "new"), "-q"]) == 1
     rulings = [r for r in codec.read_record(tmp_path / "new" / "result.json").rulings if r.origin == "baseline"]

@@ -69,7 +69,7 @@ def test_a_record_comes_back_as_it_went(report_of, evidence, reason):
     ],
 )
 def test_a_damaged_record_says_where(report_of, old, new, words):
-    with pytest.raises(RecordError, match="result.json") as caught:
+    with pytest.raises(RecordError, match=r"result\.json") as caught:
         codec.loads(codec.dumps(report_of()).replace(old, new), "result.json")
     assert words in str(caught.value)
 

@@ -150,10 +150,23 @@ def test_an_inverted_score_is_said_to_be(tmp_path, test_data):
         assert "inverted" in (tmp_path / page).read_text()
 
 
-ADULT = (
-    "age workclass fnlwgt education education_num marital_status occupation relationship race sex capital_gain "
-    "capital_loss hours_per_week native_country income"
-).split()
+ADULT = [
+    "age",
+    "workclass",
+    "fnlwgt",
+    "education",
+    "education_num",
+    "marital_status",
+    "occupation",
+    "relationship",
+    "race",
+    "sex",
+    "capital_gain",
+    "capital_loss",
+    "hours_per_week",
+    "native_country",
+    "income",
+]
 ADULT_MODEL = """
 import numpy as np
 import pandas as pd

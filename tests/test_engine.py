@@ -79,7 +79,9 @@ def test_not_for_me_is_no_error(subject_of, extra_check):
     extra_check(unsuited)
     extra_check(half_and_break, id="fairness.needy", needs={"gradients", "model"})
     report = engine.run(spec_of(), subject_of(spec_of()))
-    reasons = {o.check: (o.status, o.reason) for o in report.outcomes if o.check in ("fairness.extra", "fairness.needy")}
+    reasons = {
+        o.check: (o.status, o.reason) for o in report.outcomes if o.check in ("fairness.extra", "fairness.needy")
+    }
     assert reasons["fairness.extra"] == ("not_applicable", "only for graphs")
     assert reasons["fairness.needy"][0] == "not_applicable"
     assert "gradients" in reasons["fairness.needy"][1]
@@ -92,7 +94,9 @@ def test_the_deadline_leaves_a_valid_partial_record(subject_of, extra_check):
             time.sleep(0.005)
 
     extra_check(slow, id="fairness.aaa_slow")
-    spec = spec_of('[[gate]]\ncheck = "fairness.selection"\nmeasure = "selection_rate"\nmin = 0\n[run]\nmax_seconds = 0.1\n')
+    spec = spec_of(
+        '[[gate]]\ncheck = "fairness.selection"\nmeasure = "selection_rate"\nmin = 0\n[run]\nmax_seconds = 0.1\n'
+    )
     report = engine.run(spec, subject_of(spec))
     states = {o.check: o for o in report.outcomes}
     assert states["fairness.aaa_slow"].status == "stopped"
@@ -149,7 +153,17 @@ def test_a_plan_tells_every_mistake_before_any_work(extra_check):
     with pytest.raises(ConfigError) as caught:
         engine.plan(spec_of(extra, only='"fair"'))
     told = str(caught.value)
-    for words in ("'fair'", "rows: must", "names: must", "share: must", "exact: must", "'rows'?", "fairness.nope", "x.y", "'sex'?"):
+    for words in (
+        "'fair'",
+        "rows: must",
+        "names: must",
+        "share: must",
+        "exact: must",
+        "'rows'?",
+        "fairness.nope",
+        "x.y",
+        "'sex'?",
+    ):
         assert words in told
     good = '[checks."fairness.extra"]\nrows = 4\nnames = ["b"]\nshare = 1\nexact = false\n'
     (step,) = [s for s in engine.plan(spec_of(good)) if s.entry.id == "fairness.extra"]

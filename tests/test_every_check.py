@@ -134,7 +134,13 @@ def test_blind_to_the_order_of_rows(id, subject, outcomes):
 
 def test_every_check_says_why_it_does_not_apply(subject):
     bare = replace(
-        subject, model=None, y=None, decision=None, score=None, groups={}, data=replace(subject.data, frequency=subject.y)
+        subject,
+        model=None,
+        y=None,
+        decision=None,
+        score=None,
+        groups={},
+        data=replace(subject.data, frequency=subject.y),
     )
     for id, entry in CHECKS.items():
         outcome = run_one(bare, id)

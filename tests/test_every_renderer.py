@@ -24,7 +24,10 @@ def reports(report_of):
     )
     full = report_of(
         Outcome(check="fairness.x", title=HOSTILE, status="done", evidence=evidence),
-        *(Outcome(check=f"other.{s}", title="T", status=s, reason=HOSTILE) for s in ("error", "stopped", "not_applicable")),
+        *(
+            Outcome(check=f"other.{s}", title="T", status=s, reason=HOSTILE)
+            for s in ("error", "stopped", "not_applicable")
+        ),
     )
     return report_of(), replace(full, not_tested=(NotTested(topic=HOSTILE, why=HOSTILE),), limitations=(HOSTILE,))
 

@@ -59,7 +59,9 @@ def test_every_command_in_the_readmes_is_understood():
     from audit.cli import _parser
 
     for path in MARKDOWN:
-        for line in re.findall(r"^(?:    |`?)(audit (?:init|run|check|report|list|explain|schema)\b[^`\n]*)", path.read_text(), re.M):
+        for line in re.findall(
+            r"^(?:    |`?)(audit (?:init|run|check|report|list|explain|schema)\b[^`\n]*)", path.read_text(), re.M
+        ):
             arguments = shlex.split(line, comments=True)[1:]
             if "..." not in arguments:
                 _parser().parse_args(arguments)
@@ -71,12 +73,19 @@ def test_generated_files_are_fresh(path):
 
 
 def test_no_generated_page_is_left_over():
-    assert {p.name for p in (ROOT / "docs" / "checks").iterdir()} == {p.name for p in pages() if p.parent.name == "checks"}
+    assert {p.name for p in (ROOT / "docs" / "checks").iterdir()} == {
+        p.name for p in pages() if p.parent.name == "checks"
+    }
 
 
 @pytest.mark.parametrize(
     ("example", "code"),
-    [("credit/audit.toml", 1), ("published-counts/audit.toml", 1), ("published-counts/ricci.toml", 3), ("sklearn/audit.toml", 3)],
+    [
+        ("credit/audit.toml", 1),
+        ("published-counts/audit.toml", 1),
+        ("published-counts/ricci.toml", 3),
+        ("sklearn/audit.toml", 3),
+    ],
 )
 def test_examples_run_and_end_as_their_readme_says(example, code, tmp_path, capsys):
     config = ROOT / "examples" / example

@@ -75,7 +75,9 @@ def test_old_records_need_no_torch(light, tmp_path):
     assert subprocess.run([light, "-c", missing], capture_output=True, text=True, cwd=tmp_path).stdout.strip() == "[]"
     outputs = [part for format in ("html", "md", "junit") for part in ("-o", f"{format}:{tmp_path / format}")]
     record = str(tmp_path / "result.json")
-    drawn = subprocess.run([light, "-m", "audit", "report", record, *outputs], capture_output=True, text=True, cwd=tmp_path)
+    drawn = subprocess.run(
+        [light, "-m", "audit", "report", record, *outputs], capture_output=True, text=True, cwd=tmp_path
+    )
     assert drawn.returncode == 0, drawn.stderr
     assert (tmp_path / "html").read_text() == (tmp_path / "report.html").read_text()
     judged = subprocess.run([light, "-m", "audit", "check", record], capture_output=True, text=True, cwd=tmp_path)

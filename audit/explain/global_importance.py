@@ -12,7 +12,7 @@ from audit.explain.attribution import Attribution, Link
 from audit.explain.sample import sampled_rows, shapley_of
 from audit.registry import check
 
-_UNITS = {"identity": "difference", "logit": ""}
+_UNITS = {"identity": "proportion", "logit": ""}
 
 
 @check(
@@ -66,7 +66,7 @@ def _importance(found: Attribution, index: int, level: float) -> Measure:
     moved = np.abs(found.values[:, index])
     value = float(moved.mean())
     background, sampling = _errors(found, index)
-    note = f"background: {_share(background, value)}; coalitions: {_share(sampling, value)}; {found.background}"
+    note = f"background: {_share(background, value)}; coalitions: {_share(sampling, value)}"
     where = {"feature": found.features[index]}
     if len(moved) < 2:
         return Measure(name="mean_abs_shap", value=value, unit=_UNITS[found.link], n=len(moved), where=where, note=note)

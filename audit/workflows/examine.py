@@ -36,7 +36,7 @@ def examine(
     """Audit what a configuration file describes; the arguments override its [checks] only and [run]."""
     started = time.monotonic()
     spec = codec.read_spec(config)
-    overrides = {"seed": seed, "device": device, "max_seconds": max_seconds}
+    overrides: dict[str, Any] = {"seed": seed, "device": device, "max_seconds": max_seconds}
     given = {name: value for name, value in overrides.items() if value is not None}
     spec = replace(spec, run=replace(spec.run, **given))
     if only:
@@ -153,7 +153,11 @@ def run(
             dataset = readers.from_frame(data, spec, inputs=wanted)
         wrapped = None if model is None else load.wrap(model, dataset, spec)
         report = engine.run(
-            spec, assemble(spec, dataset, wrapped), progress=show, started=started, command="audit.run(model, data, ...)"
+            spec,
+            assemble(spec, dataset, wrapped),
+            progress=show,
+            started=started,
+            command="audit.run(model, data, ...)",
         )
     return NotebookReport.of(report)
 
@@ -171,4 +175,3 @@ def _guess_label(data: Any) -> str | None:
     if len(found) > 1:
         raise DataError(f"label: {', '.join(found)} could all be the label; say which by label=")
     return found[0] if found else None
-
