@@ -37,7 +37,7 @@ from audit.core import (
 )
 from audit.judge import compare, judge, verdict
 from audit.registry import Entry
-from audit.subject import describe
+from audit.subject import describe, fingerprint
 
 Progress = Callable[[int, int | None, str], None]
 DEADLINE = "the deadline (max_seconds) has passed"
@@ -326,7 +326,7 @@ def _environment(spec: Spec, subject: Subject, command: str, hashes: Mapping[str
         packages=found,
         seed=spec.run.seed,
         device=model.card.device if model else "cpu",
-        hashes={**hashes, "data": subject.data.origin.sha256, **({"model": model.card.digest} if model else {})},
+        hashes={**hashes, "data": fingerprint(subject.data), **({"model": model.card.digest} if model else {})},
         command=command or Path(sys.argv[0]).name,
     )
 

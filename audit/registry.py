@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Literal, TypeVar
@@ -62,12 +62,7 @@ C = TypeVar("C", bound=CheckFunction)
 
 
 def check(
-    id: str,
-    *,
-    title: str,
-    needs: set[Need] = frozenset(),
-    sources: tuple[str, ...] = (),
-    volatile: bool = False,  # type: ignore[assignment]
+    id: str, *, title: str, needs: Iterable[Need] = (), sources: tuple[str, ...] = (), volatile: bool = False
 ) -> Callable[[C], C]:
     """Register a check: `f(subject, context, *, parameters) -> Iterator[Evidence]`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 from audit.codec import suggest
 from audit.core import Codes, ConfigError, DataError, Dataset, Floats, Ints, Model, Spec, Subject, SubjectCard
+from audit.data.tabular import Tabular
 
 
 def prepare(spec: Spec, base: Path) -> Subject:
@@ -80,6 +82,18 @@ def _references(spec: Spec, groups: Mapping[str, Codes]) -> Mapping[str, str]:
                     f"[groups] intersect: allowed: {', '.join(groups)}; got {attribute!r}{suggest(attribute, groups)}"
                 )
     return dict(spec.groups.reference)
+
+
+def fingerprint(data: Dataset) -> str:
+    """sha256 of the file, else of the columns as they were read: equal data have equal fingerprints."""
+    if data.origin.sha256:
+        return data.origin.sha256
+    state = hashlib.sha256()
+    coded = [codes.values.astype(np.int64) for codes in (*data.groups.values(), *data.strata.values())]
+    inputs = data.inputs.values if isinstance(data.inputs, Tabular) else None
+    for column in (data.y, data.decision, data.score, data.weights, data.frequency, inputs, *coded):
+        state.update(b"-" if column is None else np.ascontiguousarray(column).tobytes())
+    return state.hexdigest()
 
 
 def describe(subject: Subject) -> SubjectCard:
