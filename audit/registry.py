@@ -96,13 +96,16 @@ def renderer(id: str, *, title: str, sources: tuple[str, ...] = ()) -> Callable[
 def entries(kind: Kind) -> Mapping[str, Entry]:
     """All that is registered of one kind, sorted by id; the first call imports the rooms and the plug-ins."""
     if kind not in _seen:
-        _seen.add(kind)
         for room in ROOMS[kind]:
             package = importlib.import_module(room)
             for module in pkgutil.walk_packages(package.__path__, f"{room}."):
                 importlib.import_module(module.name)
         for plugin in entry_points(group="audit.plugins"):
-            plugin.load()
+            try:
+                plugin.load()
+            except Exception as error:
+                raise UsageError(f"the plug-in {plugin.name} ({plugin.value}) cannot be loaded: {error}") from error
+        _seen.add(kind)
     return dict(sorted(_entries[kind].items()))
 
 
