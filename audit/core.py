@@ -28,13 +28,13 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 Offer = Literal["gradients", "attention", "embedding", "sample", "likelihood", "rules", "uncertainty", "graph"]
-Need = Literal["labels", "decisions", "scores", "groups", "rows", "model", "parameters"] | Offer
+Need = Literal["labels", "decisions", "scores", "groups", "rows", "model", "parameters", "target", "twin"] | Offer
 Grade = Literal["computed", "A", "B", "C", "D", "E"]
 Better = Literal["higher", "lower", "zero", "one", "none"]
 Status = Literal["done", "not_applicable", "error", "stopped"]
 Judgement = Literal["pass", "fail", "inconclusive", "undefined", "not_tested", "error"]
 Severity = Literal["high", "medium", "low"]
-Output = Literal["probability", "logit"]
+Output = Literal["probability", "logit", "value"]
 ModelKind = Literal["predictions", "counts", "torch", "sklearn", "callable", "oracle"]
 Device = Literal["auto", "cpu", "cuda"]
 Scalar = str | int | float | bool | None
@@ -230,6 +230,7 @@ class DataSpec:
     knobs: Mapping[str, float] = field(default_factory=dict)
     label: str | None = None
     positive: str | bool | int | float = 1
+    target: str | None = None
     decision: str | None = None
     score: str | None = None
     threshold: float = 0.5
@@ -407,7 +408,8 @@ class Origin:
 class Dataset:
     """Rows with their roles; every array has n rows and None means "not there".
 
-    y: class index (n,), 1 = positive. decision: 0/1 (n,) as recorded. score: P(positive) (n,) as recorded.
+    y: class index (n,), 1 = positive. target: a number to predict (n,), for regression. decision: 0/1 (n,) as recorded.
+    score: P(positive) (n,) as recorded. twin: every row's counterfactual inputs, known in planted worlds only.
     frequency: how many people a row stands for (published counts). weights: survey or importance weights.
     """
 
@@ -415,6 +417,8 @@ class Dataset:
     groups: Mapping[str, Codes]
     origin: Origin
     y: Ints | None = None
+    target: Floats | None = None
+    twin: Inputs | None = None
     decision: Ints | None = None
     score: Floats | None = None
     weights: Floats | None = None

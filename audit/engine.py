@@ -52,6 +52,8 @@ LACKING: Mapping[str, str] = {
     "rows": "the data are published counts, not rows of individuals",
     "model": "there is no model that could answer changed inputs, only recorded predictions",
     "parameters": "the model's parameters are not open to inspection",
+    "target": "there is no number to predict: no [data] target",
+    "twin": "counterfactual twins are known in planted worlds only",
 }
 
 
@@ -143,6 +145,8 @@ def missing_needs(entry: Entry, subject: Subject) -> str:
         "rows": data.frequency is None,
         "model": model is not None and model.card.answers_new_inputs,
         "parameters": model is not None and model.card.parameters_open,
+        "target": data.target is not None,
+        "twin": data.twin is not None,
         **{offer: model is not None and offer in model.offers for offer in OFFERS},
     }
     lacking = [need for need in sorted(entry.needs) if not there[need]]
