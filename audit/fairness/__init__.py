@@ -1,5 +1,10 @@
 """Group fairness: arithmetic on labels, decisions and groups, on one tensor of counts."""
 
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
 from audit.fairness.counts import Counts as Counts
 from audit.fairness.counts import count as count
 from audit.fairness.counts import from_counts as from_counts
@@ -13,3 +18,12 @@ from audit.fairness.rates import max_difference as max_difference
 from audit.fairness.rates import min_ratio as min_ratio
 from audit.fairness.rates import rates as rates
 from audit.fairness.rates import theil_index as theil_index
+
+# What is found on first use: the public name and its module.
+_HOMES: dict[str, str] = {}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"audit.fairness.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'audit.fairness' has no attribute {name!r}")
