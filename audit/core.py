@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
@@ -391,6 +391,34 @@ class Model(Protocol):
 
     def predict(self, inputs: Any) -> Floats:
         """Probability of the positive class (n,), or of every class (n, k); raises ModelError."""
+        ...
+
+
+class Embedding(Protocol):
+    """What a model that offers "embedding" can do."""
+
+    def embed(self, texts: Sequence[str]) -> Floats:
+        """One vector a word or sentence (n, d); a row of NaN for one that the model does not know."""
+        ...
+
+
+class Likelihood(Protocol):
+    """What a model that offers "likelihood" can do."""
+
+    def log_likelihood(self, texts: Sequence[str]) -> Floats:
+        """The log-likelihood, or pseudo-log-likelihood, of each text (n,); higher = more likely to the model."""
+        ...
+
+
+class Graph(Protocol):
+    """What a model that offers "graph" can do; nodes are the rows of the data set."""
+
+    def edges(self) -> Ints:
+        """The ties between nodes (m, 2), as row numbers."""
+        ...
+
+    def link(self, pairs: Ints) -> Floats | None:
+        """The predicted chance (k,) that each pair of nodes (k, 2) is tied; None where no ties are predicted."""
         ...
 
 

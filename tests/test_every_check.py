@@ -119,6 +119,7 @@ def test_blind_to_the_order_of_rows(id, subject, outcomes):
     shuffled = replace(
         data,
         inputs=data.inputs.take(order),
+        twin=data.twin.take(order),
         y=data.y[order],
         groups={name: replace(codes, values=codes.values[order]) for name, codes in data.groups.items()},
     )

@@ -20,7 +20,15 @@ from audit.fairness.rates import rates as rates
 from audit.fairness.rates import theil_index as theil_index
 
 # What is found on first use: the public name and its module.
-_HOMES: dict[str, str] = {}
+_HOMES: dict[str, str] = {
+    "Effects": "counterfactual",
+    "counterfactual_effects": "counterfactual",
+    "Flips": "individual",
+    "consistency_score": "individual",
+    "flip_test": "individual",
+    "neighbour_distance": "individual",
+    "similarity_features": "individual",
+}
 
 
 def __getattr__(name: str) -> Any:

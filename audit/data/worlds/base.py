@@ -69,7 +69,7 @@ class World(Protocol):
     """A causal model with known answers."""
 
     def draw(self, rows: int, rng: np.random.Generator) -> Dataset:
-        """A dataset of `rows` rows."""
+        """A dataset of `rows` rows, each with its counterfactual twin."""
         ...
 
     def sample(self, rows: int, rng: np.random.Generator) -> Draw:

@@ -43,7 +43,7 @@ class Credit:
             raise DataError(f"data.knobs: noise must be 0 or more, got {self.noise}")
 
     def draw(self, rows: int, rng: np.random.Generator) -> Dataset:
-        """A dataset of `rows` applicants with label and sex; the oracle's score is not recorded."""
+        """A dataset of `rows` applicants with label, sex and twins; the oracle's score is not recorded."""
         return self.sample(rows, rng).dataset
 
     def sample(self, rows: int, rng: np.random.Generator) -> Draw:
@@ -58,15 +58,17 @@ class Credit:
         a, y = latent["a"].astype(np.int64), latent.pop("y").astype(np.int64)
         inputs = Tabular(values=self._observed(latent, latent["a"]), columns=COLUMNS, integers=frozenset({"sex"}))
         knobs = ", ".join(f"{name} = {getattr(self, name):g}" for name in self.__dataclass_fields__)
+        twin = inputs.with_values(self._observed(latent, 1 - latent["a"]))
         dataset = Dataset(
             inputs=inputs,
+            twin=twin,
             groups={"sex": Codes(values=a.astype(np.uint8), levels=LEVELS)},
             origin=Origin(name="world: credit", source=f"planted data with known truth ({knobs})"),
             y=y,
             names=COLUMNS,
             classes=CLASSES,
         )
-        return Draw(dataset=dataset, latent=latent, twin=inputs.with_values(self._observed(latent, 1 - latent["a"])))
+        return Draw(dataset=dataset, latent=latent, twin=twin)
 
     def _block(self, rows: int, rng: np.random.Generator) -> dict[str, Floats]:
         """Latent factors and labels of the applicants that the selection leaves."""
