@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
-from audit.core import Floats, Ints
+from audit.core import Floats
 
 Bounds = tuple[Floats, Floats]
 
@@ -30,7 +30,7 @@ def effective_n(weights: ArrayLike, axis: int | None = None) -> Floats:
 
 def wilson(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> Bounds:
     """Score interval of a proportion k/n, any shape; NaN where n = 0 (wilson1927)."""
-    k, n = _floats(k, n)
+    k, n = as_floats(k, n)
     z2 = z_quantile(level) ** 2
     p = divide(k, n)
     centre = p + divide(z2, 2.0 * n)
@@ -42,9 +42,32 @@ def wilson(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> Bounds:
     return np.where(n > 0.0, low, np.nan), np.where(n > 0.0, high, np.nan)
 
 
+def jeffreys(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> Bounds:
+    """Equal-tailed interval of k/n under Jeffreys' prior, closed at 0 and 1; NaN where n = 0 (brown2001)."""
+    return _beta_bounds(k, n, level, 0.5, 0.5)
+
+
+def clopper_pearson(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> Bounds:
+    """Exact interval of k/n, which covers at least at its level for any n; NaN where n = 0 (clopper1934)."""
+    return _beta_bounds(k, n, level, 0.0, 1.0)
+
+
+def _beta_bounds(k: ArrayLike, n: ArrayLike, level: float, less: float, more: float) -> Bounds:
+    """Quantiles of Beta(k + less, n - k + more) below and of Beta(k + more, n - k + less) above."""
+    from scipy.special import betaincinv
+
+    k, n = as_floats(k, n)
+    tail = (1.0 - level) / 2.0
+    z_quantile(level)  # refuses a level outside (0, 1)
+    inner, rest = np.where(k > 0.0, k, 1.0), np.where(k < n, n - k, 1.0)  # the closed ends are set below
+    low = np.where(k <= 0.0, 0.0, betaincinv(inner + less, np.maximum(n - k, 0.0) + more, tail))
+    high = np.where(k >= n, 1.0, betaincinv(np.maximum(k, 0.0) + more, rest + less, 1.0 - tail))
+    return np.where(n > 0.0, low, np.nan), np.where(n > 0.0, high, np.nan)
+
+
 def newcombe(k1: ArrayLike, n1: ArrayLike, k2: ArrayLike, n2: ArrayLike, level: float = 0.95) -> Bounds:
     """Hybrid score interval of the difference k1/n1 - k2/n2, method 10; NaN where n1 or n2 = 0 (newcombe1998)."""
-    k1, n1, k2, n2 = _floats(k1, n1, k2, n2)
+    k1, n1, k2, n2 = as_floats(k1, n1, k2, n2)
     (l1, u1), (l2, u2) = wilson(k1, n1, level), wilson(k2, n2, level)
     p1, p2 = divide(k1, n1), divide(k2, n2)
     difference = p1 - p2
@@ -59,12 +82,12 @@ def katz(k1: ArrayLike, n1: ArrayLike, k2: ArrayLike, n2: ArrayLike, level: floa
     Reaches down to 0 where k1 = 0 and up to infinity where k2 = 0. Where k = n the spread is taken at k = n - 1/2: the
     plain formula would claim none (katz1978, walter1975).
     """
-    k1, n1, k2, n2 = _floats(k1, n1, k2, n2)
-    log_ratio = np.log((k1 + 0.5) / (n1 + 0.5)) - np.log((k2 + 0.5) / (n2 + 0.5))
-    half = z_quantile(level) * np.sqrt(_log_variance(k1, n1) + _log_variance(k2, n2))
+    k1, n1, k2, n2 = as_floats(k1, n1, k2, n2)
+    (log1, variance1), (log2, variance2) = log_rate(k1, n1), log_rate(k2, n2)
+    half = z_quantile(level) * np.sqrt(variance1 + variance2)
     defined = (n1 > 0.0) & (n2 > 0.0)
-    low = np.where(k1 <= 0.0, 0.0, np.exp(log_ratio - half))
-    high = np.where(k2 <= 0.0, np.inf, np.exp(log_ratio + half))
+    low = np.where(k1 <= 0.0, 0.0, np.exp(log1 - log2 - half))
+    high = np.where(k2 <= 0.0, np.inf, np.exp(log1 - log2 + half))
     return np.where(defined, low, np.nan), np.where(defined, high, np.nan)
 
 
@@ -84,7 +107,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95, *, weights: ArrayLike 
 
 def mean_interval_counts(values: ArrayLike, counts: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Student's t interval of the mean of values (m,) of which each came counts (m,) times (student1908)."""
-    x, c = _floats(values, counts)
+    x, c = as_floats(values, counts)
     n = float(c.sum())
     if n <= 1.0:
         return float("nan"), float("nan")
@@ -110,7 +133,7 @@ def delong(score: ArrayLike, y: ArrayLike, frequency: ArrayLike | None = None) -
 
 def delong_counts(positives: ArrayLike, negatives: ArrayLike) -> tuple[float, float]:
     """The same from counts (m,) of positives and negatives at each distinct score, in ascending order of score."""
-    p, q = _floats(positives, negatives)
+    p, q = as_floats(positives, negatives)
     total_p, total_q = float(p.sum()), float(q.sum())
     if total_p <= 0.0 or total_q <= 0.0:
         return float("nan"), float("nan")
@@ -141,86 +164,21 @@ def auc_interval(auc: float, variance: float, smaller: float, level: float = 0.9
     return float(bounds[0]), float(bounds[1])
 
 
-def bootstrap_counts(counts: ArrayLike, replicates: int, rng: np.random.Generator) -> Ints:
-    """Bootstrap draws (replicates, *shape) of a table of counts: multinomial, so the cost is free of n (efron1993).
-
-    Equal in law to drawing the rows with replacement and counting again. Fractional (effective) counts are drawn by
-    their shares, as many as their sum rounds to.
-    """
-    table = np.asarray(counts)
-    flat = table.ravel()
-    total = flat.sum()
-    filled = np.flatnonzero(flat)
-    draws = np.zeros((replicates, flat.size), dtype=np.int64)
-    if total > 0:
-        draws[:, filled] = rng.multinomial(int(np.rint(total)), flat[filled] / total, size=replicates)
-    return draws.reshape(replicates, *table.shape)
-
-
-def percentile_interval(draws: ArrayLike, level: float = 0.95) -> Bounds:
-    """Percentile bootstrap interval of draws (replicates, ...), NaN draws left out; NaN without any (efron1993)."""
-    ordered = np.sort(np.moveaxis(np.asarray(draws, dtype=np.float64), 0, -1), axis=-1)  # NaN goes last
-    last = np.count_nonzero(~np.isnan(ordered), axis=-1, keepdims=True) - 1
-
-    def quantile(share: float) -> Floats:
-        place = np.maximum(share * last, 0.0)
-        below = np.floor(place).astype(np.int64)
-        low = np.take_along_axis(ordered, below, axis=-1)
-        high = np.take_along_axis(ordered, np.minimum(below + 1, np.maximum(last, 0)), axis=-1)
-        return np.asarray((low + (place - below) * (high - low))[..., 0])
-
-    return quantile(0.5 - level / 2.0), quantile(0.5 + level / 2.0)
-
-
-def bonferroni(level: float, comparisons: int) -> float:
-    """The level at which each of so many intervals has to be made for all of them to hold at `level` (dunn1961)."""
-    return 1.0 - (1.0 - level) / max(comparisons, 1)
-
-
-def gap_interval(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """Interval of the largest difference among the proportions k/n of groups (g,); NaN below two groups with cases.
-
-    All pairwise Newcombe intervals hold together at Bonferroni's level, and where they do, the largest gap lies between
-    their largest lower and largest upper bound: valid for any number of groups, conservative, floored at 0, which is
-    where it stands when the groups are equal. A bootstrap of max - min never gets there (newcombe1998, dunn1961).
-    """
-    k, n = _with_cases(k, n)
-    if len(k) < 2:
-        return float("nan"), float("nan")
-    low, high = newcombe(*_pairs(k, n), bonferroni(level, pairs(len(k))))
-    return max(0.0, float(low.max())), float(high.max())
-
-
-def ratio_interval(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """Interval of the smallest ratio between the proportions k/n of groups (g,), capped at 1; NaN below two groups.
-
-    As gap_interval, over pairwise Katz intervals (katz1978, dunn1961).
-    """
-    k, n = _with_cases(k, n)
-    if len(k) < 2:
-        return float("nan"), float("nan")
-    low, high = katz(*_pairs(k, n), bonferroni(level, pairs(len(k))))
-    return min(1.0, float(low.min())), min(1.0, float(high.min()))
-
-
-def _floats(*arrays: ArrayLike) -> tuple[Floats, ...]:
+def as_floats(*arrays: ArrayLike) -> tuple[Floats, ...]:
+    """Each as an array of floats."""
     return tuple(np.asarray(array, dtype=np.float64) for array in arrays)
-
-
-def pairs(groups: int) -> int:
-    """How many pairs of groups there are."""
-    return groups * (groups - 1) // 2
 
 
 def divide(top: ArrayLike, bottom: ArrayLike, otherwise: float = np.nan) -> Floats:
     """The quotient, and `otherwise` where bottom is 0, without a warning."""
-    t, b = np.broadcast_arrays(*_floats(top, bottom))
+    t, b = np.broadcast_arrays(*as_floats(top, bottom))
     return np.asarray(np.divide(t, b, out=np.full(t.shape, otherwise), where=b != 0.0))
 
 
-def _log_variance(k: Floats, n: Floats) -> Floats:
-    k = np.minimum(k, np.maximum(n - 0.5, 0.0))
-    return 1.0 / (k + 0.5) - 1.0 / (n + 0.5)
+def log_rate(k: Floats, n: Floats) -> Bounds:
+    """The logarithm of the rate k/n with 1/2 added to both, and its variance; where k = n it is that of k = n - 1/2."""
+    less = np.minimum(k, np.maximum(n - 0.5, 0.0))
+    return np.log((k + 0.5) / (n + 0.5)), 1.0 / (less + 0.5) - 1.0 / (n + 0.5)
 
 
 def _t_quantile(level: float, degrees: float) -> float:
@@ -228,14 +186,3 @@ def _t_quantile(level: float, degrees: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, 0.5 + level / 2.0))
-
-
-def _with_cases(k: ArrayLike, n: ArrayLike) -> Bounds:
-    k, n = _floats(k, n)
-    return k[n > 0.0], n[n > 0.0]
-
-
-def _pairs(k: Floats, n: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Every ordered pair of different groups."""
-    first, second = np.nonzero(~np.eye(len(k), dtype=bool))
-    return k[first], n[first], k[second], n[second]
