@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 Offer = Literal["gradients", "attention", "embedding", "sample", "likelihood", "rules", "uncertainty", "graph"]
-Need = Literal["labels", "decisions", "scores", "groups", "rows", "model", "parameters", "target", "twin"] | Offer
+Need = Literal["labels", "decisions", "scores", "groups", "rows", "model", "parameters", "strata", "target", "twin"] | Offer
 Grade = Literal["computed", "A", "B", "C", "D", "E"]
 Better = Literal["higher", "lower", "zero", "one", "none"]
 Status = Literal["done", "not_applicable", "error", "stopped"]
@@ -36,6 +36,7 @@ Judgement = Literal["pass", "fail", "inconclusive", "undefined", "not_tested", "
 Severity = Literal["high", "medium", "low"]
 Output = Literal["probability", "logit", "value"]
 ModelKind = Literal["predictions", "counts", "torch", "sklearn", "callable", "oracle"]
+Missing = Literal["report", "group", "bounds"]
 Device = Literal["auto", "cpu", "cuda"]
 Scalar = str | int | float | bool | None
 Cell = str | int | float | None
@@ -243,13 +244,17 @@ class DataSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSpec:
-    """[groups]: protected attributes, their intersections, references and the smallest group judged."""
+    """[groups]: protected attributes, their intersections, references, the smallest group judged, and the unknown.
+
+    missing: people of unknown group are reported and left out, make a group of their own, or are bounded.
+    """
 
     attributes: tuple[str, ...] = ()
     intersect: tuple[tuple[str, ...], ...] = ()
     reference: Mapping[str, str] = field(default_factory=dict)
     min_n: int = 30
     unknown: tuple[str, ...] = ("",)
+    missing: Missing = "report"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -477,6 +482,7 @@ class Subject:
     reference: Mapping[str, str] = field(default_factory=dict)
     threshold: float = 0.5
     min_n: int = 30
+    missing: Missing = "report"
 
     def __len__(self) -> int:
         return len(self.data)

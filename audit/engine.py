@@ -52,6 +52,7 @@ LACKING: Mapping[str, str] = {
     "rows": "the data are published counts, not rows of individuals",
     "model": "there is no model that could answer changed inputs, only recorded predictions",
     "parameters": "the model's parameters are not open to inspection",
+    "strata": "no stratum (a department, a product) is named in [data] strata",
     "target": "there is no number to predict: no [data] target",
     "twin": "counterfactual twins are known in planted worlds only",
 }
@@ -145,6 +146,7 @@ def missing_needs(entry: Entry, subject: Subject) -> str:
         "rows": data.frequency is None,
         "model": model is not None and model.card.answers_new_inputs,
         "parameters": model is not None and model.card.parameters_open,
+        "strata": bool(data.strata),
         "target": data.target is not None,
         "twin": data.twin is not None,
         **{offer: model is not None and offer in model.offers for offer in OFFERS},

@@ -46,6 +46,7 @@ def assemble(spec: Spec, data: Dataset, model: Model | None) -> Subject:
         reference=_references(spec, data.groups),
         threshold=spec.data.threshold,
         min_n=spec.groups.min_n,
+        missing=spec.groups.missing,
     )
 
 

@@ -15,6 +15,7 @@ from audit.data.tables import Frame, column, listed
 from audit.data.tabular import Tabular
 
 MOST_NUMERIC_LEVELS = 50
+UNKNOWN = "unknown"  # the group of those whose group is unknown, where it is wanted
 
 
 def text_of(value: object) -> str:
@@ -64,6 +65,16 @@ def codes(array: pa.Array, name: str, unknown: Iterable[str] = ()) -> Codes:
     place: dict[str | None, int] = {level: code for code, level in enumerate(levels)}
     lookup = np.array([*(place.get(word, len(levels)) for word in words), len(levels)], dtype=kind)
     return Codes(values=lookup.take(indices, mode="clip"), levels=levels)
+
+
+def group_codes(array: pa.Array, name: str, spec: GroupSpec) -> Codes:
+    """A protected attribute as codes; with `missing = "group"`, the unknown are a group called "unknown"."""
+    coded = codes(array, name, spec.unknown)
+    if spec.missing != "group" or coded.known().all():
+        return coded
+    levels = coded.levels if UNKNOWN in coded.levels else (*coded.levels, UNKNOWN)
+    places = [*range(len(coded.levels)), levels.index(UNKNOWN)]
+    return Codes(values=np.array(places, dtype=np.min_scalar_type(len(levels)))[coded.values], levels=levels)
 
 
 def _dictionary(array: pa.Array, name: str) -> tuple[NDArray[Any], list[str | None]]:

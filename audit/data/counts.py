@@ -6,7 +6,7 @@ import numpy as np
 
 from audit.codec import suggest
 from audit.core import Codes, DataError, Dataset, Ints, Origin, Spec
-from audit.data.columns import attributes, codes, floats
+from audit.data.columns import attributes, codes, floats, group_codes
 from audit.data.tables import Frame, column, listed
 
 # What each count column counts: (label, decision) of the people in it.
@@ -37,14 +37,14 @@ def dataset(frame: Frame, spec: Spec, origin: Origin) -> Dataset:
     return Dataset(
         inputs=None,
         groups={
-            name: _repeated(frame, name, "groups.attributes", blocks, spec.groups.unknown)
+            name: _repeated(group_codes(column(frame, name, "groups.attributes"), name, spec.groups), blocks)
             for name in attributes(spec.groups)
         },
         origin=origin,
         y=_block([label for label, _, _ in cells], rows) if confusion else None,
         decision=_block([decision for _, decision, _ in cells], rows),
         frequency=frequency,
-        strata={name: _repeated(frame, name, "data.strata", blocks, ()) for name in spec.data.strata},
+        strata={name: _repeated(codes(column(frame, name, "data.strata"), name), blocks) for name in spec.data.strata},
         notes=(f"Published counts: {rows} rows stand for {int(frequency.sum())} people.",),
     )
 
@@ -78,6 +78,5 @@ def _block(values: list[int], rows: int) -> Ints:
     return np.repeat(np.array(values, dtype=np.int64), rows)
 
 
-def _repeated(frame: Frame, name: str, role: str, blocks: int, unknown: tuple[str, ...]) -> Codes:
-    coded = codes(column(frame, name, role), name, unknown)
+def _repeated(coded: Codes, blocks: int) -> Codes:
     return Codes(values=np.tile(coded.values, blocks), levels=coded.levels)

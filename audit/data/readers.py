@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from audit.core import Codes, DataError, Dataset, DataSpec, Floats, GroupSpec, Ints, Origin, Spec, stream
 from audit.data import counts
-from audit.data.columns import attributes, can_be_feature, codes, features, floats, weights
+from audit.data.columns import attributes, can_be_feature, codes, features, floats, group_codes, weights
 from audit.data.labels import decision, label
 from audit.data.tables import Frame, column, frame_of, listed, load, sha256
 from audit.data.tabular import Tabular
@@ -104,7 +104,7 @@ def _decision(frame: Frame, data: DataSpec, score: Floats | None, notes: list[st
 
 
 def _groups(frame: Frame, spec: GroupSpec) -> Mapping[str, Codes]:
-    return {name: codes(column(frame, name, "groups.attributes"), name, spec.unknown) for name in attributes(spec)}
+    return {name: group_codes(column(frame, name, "groups.attributes"), name, spec) for name in attributes(spec)}
 
 
 def _feature_names(frame: Frame, spec: Spec, notes: list[str]) -> tuple[str, ...]:
