@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audit.core import Floats, UsageError
+from audit.fairness.comparisons import gap
 from audit.fairness.counts import Counts, count
-from audit.fairness.rates import RATES, defined, max_difference, min_ratio, rates, shares
-from audit.stats import bootstrap_counts, gap_interval, percentile_interval, ratio_interval, wilson
+from audit.fairness.rates import RATES, bounds_of, claimed, defined, max_difference, min_ratio, shares
+from audit.stats import bootstrap_counts, percentile_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,15 +56,15 @@ class GroupMetrics:
         Weighted rates use Kish's effective n. The bounds of the difference reach 0 where the groups may be equal, which
         a bootstrap of the largest difference never does.
         """
-        groups, everyone = rates(self.counts, self.metrics), rates(self.counts.total(), self.metrics)
-        k, n = np.nan_to_num(groups.value) * groups.effective, groups.effective
-        whole = np.nan_to_num(everyone.value[0]) * everyone.effective[0]
-        columns = range(len(self.metrics))
+        everyone = self.counts.total()
+        gaps = [gap(self.counts, name, level=level) for name in self.metrics]
+        quotients = [gap(self.counts, name, how="ratio", level=level) for name in self.metrics]
+        whole = [bounds_of(claimed(everyone, name)[0], name, level) for name in self.metrics]
         return Bounds(
-            by_group=np.stack(wilson(k, n, level)),
-            overall=np.stack(wilson(whole, everyone.effective[0], level)),
-            difference=np.array([gap_interval(k[:, i], n[:, i], level) for i in columns]).T,
-            ratio=np.array([ratio_interval(k[:, i], n[:, i], level) for i in columns]).T,
+            by_group=np.stack([bounds_of(claimed(self.counts, name), name, level) for name in self.metrics], axis=-1),
+            overall=np.array(whole, dtype=np.float64).reshape(-1, 2).T,
+            difference=np.array([(each.low, each.high) for each in gaps]).reshape(-1, 2).T,
+            ratio=np.array([(each.low, each.high) for each in quotients]).reshape(-1, 2).T,
             level=level,
             method="Wilson; simultaneous Newcombe and Katz",
         )
