@@ -42,7 +42,15 @@ from audit.subject import describe, fingerprint
 Progress = Callable[[int, int | None, str], None]
 DEADLINE = "the deadline (max_seconds) has passed"
 INTERRUPTED = "stopped by Ctrl-C"
-SLICERS = ("case", "feature", "method", "scale")  # what checks slice by beside attributes and strata
+SLICERS = (
+    "case",
+    "feature",
+    "method",
+    "scale",
+    "pair",
+    "test",
+    "topic",
+)  # what checks slice by beside attributes and strata
 PACKAGES = ("captum", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "torch")
 LACKING: Mapping[str, str] = {
     "labels": "the data has no label column",

@@ -21,6 +21,16 @@ from audit.fairness.rates import theil_index as theil_index
 
 # What is found on first use: the public name and its module.
 _HOMES: dict[str, str] = {
+    "Association": "association",
+    "WEAT": "association",
+    "WordTest": "association",
+    "effect_interval": "association",
+    "relative_norm": "association",
+    "ripa": "association",
+    "sentences": "association",
+    "weat": "association",
+    "wefat": "association",
+    "word_association": "association",
     "Effects": "counterfactual",
     "counterfactual_effects": "counterfactual",
     "Flips": "individual",
@@ -28,6 +38,15 @@ _HOMES: dict[str, str] = {
     "flip_test": "individual",
     "neighbour_distance": "individual",
     "similarity_features": "individual",
+    "Pairs": "pairs",
+    "Preference": "pairs",
+    "Winogender": "pairs",
+    "occupation_correlation": "pairs",
+    "preference": "pairs",
+    "read_crows_pairs": "pairs",
+    "read_winobias": "pairs",
+    "read_winogender": "pairs",
+    "score_pairs": "pairs",
 }
 
 
