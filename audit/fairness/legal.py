@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -56,11 +55,27 @@ def four_fifths(
     """
     n, selected = _people(counts)
     base = _reference(counts, n, selected, reference)
-    if base is None:
-        return tuple(_impact(group, (0, 0), None, level) for group in counts.groups)
-    of = (int(selected[base]), int(n[base]))
-    pairs = zip(selected.tolist(), n.tolist(), strict=True)
-    return tuple(_impact(group, pair, of, level) for group, pair in zip(counts.groups, pairs, strict=True))
+    n0, k0 = (0, 0) if base is None else (int(n[base]), int(selected[base]))
+    ratio, (low, high) = stats.divide(selected * n0, n * k0), stats.katz(selected, n, k0, n0, level)
+    p, z = stats.two_proportions_p(selected, n, k0, n0), stats.z_statistic(selected, n, k0, n0)
+    swapped = stats.divide((selected + 1) * n0, n * max(k0 - 1, 0))
+    short = np.maximum(0, np.ceil(stats.divide(4 * k0 * n - 5 * selected * n0, 5 * n0)))
+    return tuple(
+        AdverseImpact(
+            group=group,
+            n=int(n[i]),
+            selected=int(selected[i]),
+            rate=_known(stats.divide(selected[i], n[i])),
+            ratio=_known(ratio[i]),
+            low=None if i == base or np.isnan(ratio[i]) else _known(low[i]),
+            high=None if i == base or np.isnan(ratio[i]) else _known(high[i]),
+            fisher_p=None if i == base else _known(p[i]),
+            standard_deviations=None if i == base else _known(z[i]),
+            ratio_after_one=None if i == base or selected[i] == n[i] else _known(swapped[i]),
+            selections_short=int(short[i]) if n[i] and n0 else None,
+        )
+        for i, group in enumerate(counts.groups)
+    )
 
 
 def _people(counts: Counts) -> tuple[Ints, Ints]:
@@ -79,44 +94,6 @@ def _reference(counts: Counts, n: Ints, selected: Ints, named: Sequence[str] | s
         return counts.groups.index(wanted)
     rate = stats.divide(selected, n, -1.0)
     return int(np.argmax(rate)) if len(rate) and rate.max() >= 0.0 else None
-
-
-def _impact(group: tuple[str, ...], own: tuple[int, int], of: tuple[int, int] | None, level: float) -> AdverseImpact:
-    (k, n), (k0, n0) = own, of or (0, 0)
-    comparable = n > 0 and n0 > 0
-    ratio = _quotient(k * n0, n * k0) if comparable else None
-    low, high = stats.katz(k, n, k0, n0, level)
-    swapped = comparable and own != of and k < n and k0 > 1
-    return AdverseImpact(
-        group=group,
-        n=n,
-        selected=k,
-        rate=_quotient(k, n),
-        ratio=ratio,
-        low=float(low) if ratio is not None and own != of else None,
-        high=float(high) if ratio is not None and own != of else None,
-        fisher_p=_fisher(k, n, k0, n0) if comparable else None,
-        standard_deviations=_deviations(k, n, k0, n0) if comparable else None,
-        ratio_after_one=_quotient((k + 1) * n0, n * (k0 - 1)) if swapped else None,
-        selections_short=max(0, -((5 * k * n0 - 4 * k0 * n) // (5 * n0))) if comparable else None,
-    )
-
-
-def _quotient(top: float, bottom: float) -> float | None:
-    return top / bottom if bottom else None
-
-
-@cache
-def _fisher(k: int, n: int, k0: int, n0: int) -> float:
-    from scipy.stats import fisher_exact
-
-    return float(fisher_exact([[k, n - k], [k0, n0 - k0]]).pvalue)
-
-
-def _deviations(k: int, n: int, k0: int, n0: int) -> float | None:
-    pooled = (k + k0) / (n + n0)
-    spread = (pooled * (1.0 - pooled) * (1.0 / n + 1.0 / n0)) ** 0.5
-    return (k / n - k0 / n0) / spread if spread else None
 
 
 @check(
@@ -194,7 +171,7 @@ def _impacts(
         ratio, p, z = impact.ratio, impact.fisher_p, impact.standard_deviations
         yield _told("impact_ratio", ratio, impact.n, place, note, why, unit="ratio", better="one", interval=interval)
         yield _told("fisher_p", p, impact.n, place, note, why)
-        yield _told("standard_deviations", z, impact.n, place, note, "everybody or nobody was selected", better="zero")
+        yield _told("standard_deviations", z, impact.n, place, note, "", better="zero")
 
 
 def _told(
@@ -314,7 +291,7 @@ def _category_table(counts: Counts, most: float, justification: str) -> Category
     )
 
 
-def _known(value: float) -> float | None:
+def _known(value: Any) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
