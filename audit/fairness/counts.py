@@ -5,42 +5,42 @@ It adds up, so it streams, merges across shards, and is read from published tabl
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audit.core import Codes, DataError, Floats, Ints
 from audit.fairness.encode import encode_all
+from audit.fairness.tensor import Tensor
 
 CHUNK = 2**18  # rows a pass: the codes of one chunk stay in the cache
 _CELLS = ("tn", "fp", "fn", "tp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Counts:
+class Counts(Tensor):
     """People by attributes, label and decision.
 
-    table (*sizes, 2, 2): the axis of an attribute is one longer than its levels, the last place holding those whose
-    group is unknown; the last two axes are y and ŷ. labels or decisions False: that axis was not observed and lies in
-    place 0. weight and weight2 (same shape): sums of w and of w squared where rows are weighted.
+    table (*sizes, k, k): the last two axes are y and ŷ, of k = 2 classes where the outcome is yes or no. labels or
+    decisions False: that axis was not observed and lies in place 0. weight and weight2 (same shape): sums of w and of w
+    squared where rows are weighted.
     """
 
+    sums: ClassVar[tuple[str, ...]] = ("table", "weight", "weight2")
+    same: ClassVar[tuple[str, ...]] = ("labels", "decisions", "classes")
     table: Ints
-    attributes: tuple[str, ...] = ()
-    levels: tuple[tuple[str, ...], ...] = ()
     labels: bool = True
     decisions: bool = True
     weight: Floats | None = None
     weight2: Floats | None = None
 
     @property
-    def groups(self) -> tuple[tuple[str, ...], ...]:
-        """Every combination of known levels, in the order of the rows of `cells`."""
-        return tuple(itertools.product(*self.levels))
+    def classes(self) -> int:
+        """How many classes labels and decisions may have."""
+        return int(self.table.shape[-1])
 
     @property
     def n(self) -> int:
@@ -61,69 +61,18 @@ class Counts:
         return self.weight * (float(self.weight.sum()) / squares if squares else 0.0)
 
     def cells(self, table: NDArray[Any] | None = None) -> NDArray[Any]:
-        """The known groups as rows (g, 4) of tn, fp, fn, tp; of another tensor of this shape where one is given."""
-        known = (self.table if table is None else table)[tuple(slice(len(levels)) for levels in self.levels)]
-        return known.reshape(-1, 4)
+        """The known groups as rows (g, k * k), of two classes tn, fp, fn, tp; of another tensor of this shape if given."""
+        return self.known(self.table if table is None else table).reshape(-1, self.classes**2)
 
-    def total(self) -> Counts:
-        """Everyone, without attributes, those of unknown groups included."""
-        return self.marginal(())
-
-    def marginal(self, attributes: Sequence[str]) -> Counts:
-        """The counts over some of the attributes, in the order asked for; raises DataError for one that is not there."""
-        for name in attributes:
-            if name not in self.attributes:
-                raise DataError(f"attribute {name!r} is not counted here, allowed are {list(self.attributes)}")
-        kept = [self.attributes.index(name) for name in attributes]
-        lost = tuple(i for i in range(len(self.attributes)) if i not in kept)
-        axes = [*kept, *lost, len(self.attributes), len(self.attributes) + 1]
-        summed = tuple(range(len(kept), len(kept) + len(lost)))
-        return self._map(
-            lambda table: table.transpose(axes).sum(axis=summed),
-            attributes=tuple(attributes),
-            levels=tuple(self.levels[i] for i in kept),
-        )
-
-    def __add__(self, other: Counts) -> Counts:
-        """The counts of both: levels are united. Raises DataError where they count different things."""
-        for what in ("attributes", "labels", "decisions"):
-            mine, theirs = getattr(self, what), getattr(other, what)
-            if mine != theirs:
-                raise DataError(f"counts cannot be merged: {what} are {mine} and {theirs}")
-        if (self.weight is None) != (other.weight is None):
-            raise DataError("counts cannot be merged: one is weighted and the other is not")
-        levels = tuple(tuple(dict.fromkeys(a + b)) for a, b in zip(self.levels, other.levels, strict=True))
-        mine, theirs = self._over(levels), other._over(levels)
-        return replace(
-            mine,
-            table=mine.table + theirs.table,
-            weight=None if mine.weight is None or theirs.weight is None else mine.weight + theirs.weight,
-            weight2=None if mine.weight2 is None or theirs.weight2 is None else mine.weight2 + theirs.weight2,
-        )
-
-    def _over(self, levels: tuple[tuple[str, ...], ...]) -> Counts:
-        """The same counts over more levels."""
-        places = [
-            [*(wide.index(level) for level in narrow), len(wide)]
-            for narrow, wide in zip(self.levels, levels, strict=True)
-        ]
-        shape = (*(len(wide) + 1 for wide in levels), 2, 2)
-
-        def spread(table: NDArray[Any]) -> NDArray[Any]:
-            wide = np.zeros(shape, dtype=table.dtype)
-            wide[np.ix_(*places, [0, 1], [0, 1])] = table
-            return wide
-
-        return self._map(spread, levels=levels)
-
-    def _map(self, change: Any, **facts: Any) -> Counts:
-        return replace(
-            self,
-            table=change(self.table),
-            weight=None if self.weight is None else change(self.weight),
-            weight2=None if self.weight2 is None else change(self.weight2),
-            **facts,
-        )
+    def one_vs_rest(self, positive: int) -> Counts:
+        """The counts of one class against all others, as of a yes-or-no outcome; raises DataError for no such class."""
+        if not 0 <= positive < self.classes:
+            raise DataError(f"class: allowed are 0 to {self.classes - 1}, got {positive}")
+        is_it = np.eye(self.classes, dtype=np.int64)[:, [positive]]
+        sides = np.hstack([1 - is_it, is_it])  # (k, 2): which classes are no and yes
+        kept = np.hstack([np.eye(self.classes, 1, dtype=np.int64), np.zeros((self.classes, 1), dtype=np.int64)])
+        y, decided = sides if self.labels else kept, sides if self.decisions else kept
+        return self._map(lambda table: np.einsum("...ij,ia,jb->...ab", table, y, decided))
 
 
 def count(
@@ -134,27 +83,28 @@ def count(
     strata: Any = None,
     weights: ArrayLike | None = None,
     frequency: ArrayLike | None = None,
+    classes: int = 2,
 ) -> Counts:
     """Count people by strata, sensitive features, label and decision, in one pass.
 
-    y_true, y_pred (n,): 0 or 1; either may be None. sensitive_features, strata: a column, a frame (pandas, polars,
+    y_true, y_pred (n,): 0 or 1, with more classes 0 to classes - 1; either may be None. sensitive_features, strata: a column, a frame (pandas, polars,
     pyarrow), an array (n, k), core.Codes, or a mapping of name to column. weights (n,): survey weights. frequency (n,):
     how many people a row stands for. Raises DataError.
     """
-    groups = {**({} if strata is None else encode_all(strata)), **_encoded(sensitive_features)}
-    labels, decisions = _binary(y_true, "y_true"), _binary(y_pred, "y_pred")
-    size = _length({"y_true": labels, "y_pred": decisions, **groups})
-    each = _amounts(frequency, "frequency", size)
-    w = _amounts(weights, "weights", size)
+    groups = {**({} if strata is None else encode_all(strata)), **encoded(sensitive_features)}
+    labels, decisions = class_codes(y_true, "y_true", classes), class_codes(y_pred, "y_pred", classes)
+    size = length({"y_true": labels, "y_pred": decisions, **groups})
+    each = amounts(frequency, "frequency", size)
+    w = amounts(weights, "weights", size)
     parts = [(codes.values, len(codes.levels) + 1) for codes in groups.values()]
-    parts += [(y, 2) for y in (labels, decisions) if y is not None]
+    parts += [(y, classes) for y in (labels, decisions) if y is not None]
     shape = tuple(len(codes.levels) + 1 for codes in groups.values())
-    seen = (1 if labels is None else 2, 1 if decisions is None else 2)
+    seen = (1 if labels is None else classes, 1 if decisions is None else classes)
 
     def tensor(amount: Floats | None) -> NDArray[Any]:
         cells = tally(parts, size, amount).reshape(*shape, *seen)
-        missing = [(0, 0)] * len(shape) + [(0, 2 - length) for length in seen]
-        return np.pad(cells, missing) if seen != (2, 2) else cells
+        missing = [(0, 0)] * len(shape) + [(0, classes - length) for length in seen]
+        return np.pad(cells, missing) if labels is None or decisions is None else cells
 
     people = 1.0 if each is None else each
     return Counts(
@@ -184,9 +134,9 @@ def from_counts(
     Columns (rows,) of whole numbers of people. Raises DataError.
     """
     groups = encode_all(sensitive_features)
-    size = _length(groups)
+    size = length(groups)
     given = {"n": n, "selected": selected, "positive": positive, "tn": tn, "fp": fp, "fn": fn, "tp": tp}
-    read = {name: _amounts(column, name, size) for name, column in given.items()}
+    read = {name: amounts(column, name, size) for name, column in given.items()}
     columns = {name: column for name, column in read.items() if column is not None}
     labels, decisions, cells = _published(columns)
     for name, cell in zip(_CELLS, cells, strict=True):
@@ -262,30 +212,42 @@ def _pairwise(code: NDArray[np.uint8], cells: int) -> Ints:
     return found
 
 
-def _encoded(features: Any) -> dict[str, Codes]:
+def encoded(features: Any) -> dict[str, Codes]:
+    """Attribute -> Codes; none for None."""
     return {} if features is None else encode_all(features)
 
 
-def _binary(column: ArrayLike | None, name: str) -> NDArray[Any] | None:
-    """A column of 0 and 1 as an array of whole numbers; raises DataError."""
+def class_codes(column: ArrayLike | None, name: str, classes: int = 2) -> NDArray[Any] | None:
+    """A column of classes 0, 1, ... as an array of whole numbers; raises DataError."""
     if column is None:
         return None
+    if classes < 2:
+        raise DataError(f"classes: at least 2 are needed, got {classes}")
+    allowed = "allowed are 0 and 1" if classes == 2 else f"allowed are 0 to {classes - 1}"
     values = np.asarray(column)
     if values.ndim != 1:
         raise DataError(f"{name}: allowed is one column (n,), got shape {values.shape}")
     if values.dtype.kind not in "buif":
-        raise DataError(
-            f"{name}: allowed are 0 and 1, got values such as {values[:1].tolist()}; compare with the positive one"
-        )
-    if values.dtype.kind == "f" and not np.isin(values, (0.0, 1.0)).all():
-        odd = values[~np.isin(values, (0.0, 1.0))][0]
-        raise DataError(f"{name}: allowed are 0 and 1, got {odd}")
-    if values.dtype.kind in "ui" and np.bitwise_or.reduce(values, initial=0) not in (0, 1):  # one pass for min and max
-        raise DataError(f"{name}: allowed are 0 and 1, got values from {values.min()} to {values.max()}")
+        hint = "; compare with the positive one" if classes == 2 else ""
+        raise DataError(f"{name}: {allowed}, got values such as {values[:1].tolist()}{hint}")
+    if values.dtype.kind == "f":
+        odd = values[~np.isin(values, np.arange(classes))]
+        if odd.size:
+            raise DataError(f"{name}: {allowed}, got {odd[0]}")
+        return values if classes == 2 else values.astype(np.int64)
+    if values.dtype.kind in "ui" and not _within(values, classes):
+        raise DataError(f"{name}: {allowed}, got values from {values.min()} to {values.max()}")
     return values
 
 
-def _length(columns: Mapping[str, Any]) -> int:
+def _within(values: NDArray[Any], classes: int) -> bool:
+    if classes == 2:  # one pass for both ends
+        return np.bitwise_or.reduce(values, initial=0) in (0, 1)
+    return bool(values.size == 0 or (values.min() >= 0 and values.max() < classes))
+
+
+def length(columns: Mapping[str, Any]) -> int:
+    """How many rows the columns have; None is no column. Raises DataError where they differ, or there is none."""
     lengths = {name: len(column) for name, column in columns.items() if column is not None}
     if not lengths:
         raise DataError("nothing to count: y_true, y_pred and sensitive_features are all None")
@@ -294,7 +256,7 @@ def _length(columns: Mapping[str, Any]) -> int:
     return next(iter(lengths.values()))
 
 
-def _amounts(column: ArrayLike | None, name: str, size: int) -> Floats | None:
+def amounts(column: ArrayLike | None, name: str, size: int) -> Floats | None:
     """Weights or numbers of people: finite, not negative, one a row."""
     if column is None:
         return None

@@ -192,6 +192,8 @@ def rates(counts: Counts, names: Sequence[str] | None = None) -> Rates:
     for name in wanted:
         if name not in allowed:
             raise DataError(f"rate {name!r} is not to be had from these counts, allowed are {list(allowed)}")
+    if counts.classes != 2:
+        raise DataError(f"rates need a yes-or-no outcome, got {counts.classes} classes; choose one with one_vs_rest")
     cells = counts.cells()
     n = cells @ _mask("bottom", wanted)
     if counts.weight is None or counts.weight2 is None:

@@ -62,6 +62,7 @@ def counts_of(subject: Subject, context: Context, attributes: Sequence[str] = ()
             sensitive_features={name: columns[name] for name in counted},
             weights=subject.data.weights,
             frequency=subject.data.frequency,
+            classes=max(2, len(subject.data.classes)),
         )
     counts: Counts = context.scratch[key]
     return counts.marginal(attributes)

@@ -134,7 +134,7 @@ def test_bootstrap_and_closed_form_intervals():
     # two derivations of the same interval: they differ by a small part of its width
     assert np.abs(drawn.by_group - closed.by_group).max() < 0.03
     assert (closed.difference[0] <= mine.difference).all()
-    assert (closed.ratio[1] >= mine.ratio).all()
+    assert not (closed.ratio[1] < mine.ratio).any()  # undefined where an mcc is negative
     again = group_metrics(
         frame["y"], frame["p"], sensitive_features=frame[["sex", "race"]], n_boot=400, rng=np.random.default_rng(1)
     )
