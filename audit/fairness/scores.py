@@ -407,8 +407,8 @@ def _draws(tables: list[Floats], sizes: list[Floats], replicates: int, rng: np.r
 
 
 def _areas(draws: list[Floats]) -> Floats:
-    found = np.array([area_between(first, second) for first, second in zip(draws[0], draws[1], strict=True)])
-    return found[~np.isnan(found)]
+    found: Floats = np.array([area_between(first, second) for first, second in zip(draws[0], draws[1], strict=True)])
+    return np.asarray(found[~np.isnan(found)])
 
 
 def _moved(middles: Floats, draws: list[Floats]) -> Floats:

@@ -9,11 +9,10 @@ import numpy as np
 
 from audit import stats
 from audit.core import Context, Curve, Evidence, Floats, Interval, Ints, Measure, NotApplicable, Subject
+from audit.fairness.calibration import places
 from audit.fairness.measures import bounded, measured
 from audit.registry import check
 
-DISTINCT = 20  # scores up to which each one is a point of the calibration curve
-BINS = 10
 _OUT_OF_RANGE = "the scores do not lie in [0, 1], so they are no probabilities"
 
 
@@ -83,7 +82,7 @@ def _everyone(subject: Subject) -> _Rows:
     binary, decision, score = len(data.classes) <= 2, subject.decision, subject.score
     if score is not None and score.ndim == 2:
         decision, score = score.argmax(axis=1), score[np.arange(len(score)), 1 if binary else subject.y]
-    place = np.zeros(len(subject.y), dtype=np.int64) if score is None or not binary else _places(score, people)
+    place = np.zeros(len(subject.y), dtype=np.int64) if score is None or not binary else places(score, people)
     rows = _Rows(
         y=subject.y,
         decision=decision,
@@ -220,17 +219,6 @@ def _logarithmic(score: Floats, y: Ints) -> Floats:
 
 
 # ----------------------------------------------------------------------------------------------- calibration
-def _places(score: Floats, people: Floats) -> Ints:
-    """The bin of each row: one for each distinct score where they are few, else bins of equally many people."""
-    distinct = np.unique(score)
-    if len(distinct) <= DISTINCT:
-        return np.searchsorted(distinct, score)
-    order = np.argsort(score, kind="stable")
-    reached = np.cumsum(people[order])
-    shares = np.arange(1, BINS) / BINS * reached[-1]
-    return np.searchsorted(np.unique(score[order][np.searchsorted(reached, shares)]), score)
-
-
 def _bins(rows: _Rows, score: Floats) -> tuple[Ints, Floats, Floats, Floats]:
     """People (b,), effective n, mean score and observed rate of the bins that have cases."""
     weight = np.bincount(rows.place, weights=rows.weight).astype(np.float64)
