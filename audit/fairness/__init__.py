@@ -8,6 +8,7 @@ from typing import Any
 from audit.fairness.counts import Counts as Counts
 from audit.fairness.counts import count as count
 from audit.fairness.counts import from_counts as from_counts
+from audit.fairness.inequality import theil_index as theil_index
 from audit.fairness.metrics import Bounds as Bounds
 from audit.fairness.metrics import GroupMetrics as GroupMetrics
 from audit.fairness.metrics import group_metrics as group_metrics
@@ -17,7 +18,6 @@ from audit.fairness.rates import Rates as Rates
 from audit.fairness.rates import max_difference as max_difference
 from audit.fairness.rates import min_ratio as min_ratio
 from audit.fairness.rates import rates as rates
-from audit.fairness.rates import theil_index as theil_index
 
 # What is found on first use: the public name and its module.
 _HOMES: dict[str, str] = {
@@ -33,11 +33,28 @@ _HOMES: dict[str, str] = {
     "word_association": "association",
     "Effects": "counterfactual",
     "counterfactual_effects": "counterfactual",
+    "DyadicParity": "graphs",
+    "Mixing": "graphs",
+    "assortativity": "graphs",
+    "chance_homophily": "graphs",
+    "class_insensitive_homophily": "graphs",
+    "degrees": "graphs",
+    "dyadic_parity": "graphs",
+    "edge_homophily": "graphs",
+    "homophily_p": "graphs",
+    "mixing": "graphs",
+    "undirected": "graphs",
     "Flips": "individual",
     "consistency_score": "individual",
     "flip_test": "individual",
     "neighbour_distance": "individual",
     "similarity_features": "individual",
+    "Comparison": "mitigation",
+    "ThresholdRule": "mitigation",
+    "compare": "mitigation",
+    "exponentiated_gradient": "mitigation",
+    "optimise_thresholds": "mitigation",
+    "reweighing": "mitigation",
     "Pairs": "pairs",
     "Preference": "pairs",
     "Winogender": "pairs",
@@ -47,6 +64,9 @@ _HOMES: dict[str, str] = {
     "read_winobias": "pairs",
     "read_winogender": "pairs",
     "score_pairs": "pairs",
+    "Shares": "representation",
+    "rogan_gladen": "representation",
+    "total_variation": "representation",
 }
 
 
