@@ -9,8 +9,8 @@ import numpy as np
 from audit import stats
 from audit.core import Cell, Context, Evidence, Measure, Subject, Table
 from audit.fairness.counts import Counts
+from audit.fairness.inequality import theil_index
 from audit.fairness.measures import bounded, difference_measures, gap_measure, measured, quotient_measure, rate_measures
-from audit.fairness.rates import theil_index
 from audit.fairness.slices import Slice, overall, require_binary, slices
 from audit.registry import check
 

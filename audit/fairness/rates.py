@@ -259,16 +259,3 @@ def _extremes(value: Floats, axis: int) -> tuple[Floats, Floats]:
     high = np.max(value, axis=axis, initial=-np.inf, where=there)
     enough = there.sum(axis=axis) >= 2
     return np.where(enough, low, np.nan), np.where(enough, high, np.nan)
-
-
-def theil_index(cells: NDArray[Any]) -> Floats:
-    """Theil's inequality index (...,) of the benefits ŷ - y + 1 from cells (..., 4), 0 = equal (speicher2018).
-
-    NaN without cases, or where every case is a false negative and there is no benefit to share.
-    """
-    benefit = np.array([1.0, 2.0, 0.0, 1.0])
-    n = cells.sum(axis=-1)
-    mean = divide(cells @ benefit, n)
-    share = divide(np.broadcast_to(benefit, cells.shape), mean[..., None])
-    spread = share * np.log(share, out=np.zeros(cells.shape), where=share > 0.0)
-    return divide((cells * spread).sum(axis=-1), n)

@@ -28,7 +28,9 @@ from audit.stats.intervals import z_quantile as z_quantile
 from audit.stats.multiplicity import benjamini_hochberg as benjamini_hochberg
 from audit.stats.multiplicity import holm as holm
 from audit.stats.multiplicity import westfall_young as westfall_young
+from audit.stats.resampling import blocks as blocks
 from audit.stats.resampling import bootstrap_counts as bootstrap_counts
+from audit.stats.resampling import bootstrap_interval as bootstrap_interval
 from audit.stats.resampling import percentile_interval as percentile_interval
 from audit.stats.resampling import permutation_p as permutation_p
 from audit.stats.resampling import permuted_hits as permuted_hits

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from audit.core import Floats, Ints
 from audit.stats.intervals import Bounds
+
+_BLOCK = 2**22  # numbers of one block of draws
 
 
 def bootstrap_counts(counts: ArrayLike, replicates: int, rng: np.random.Generator) -> Ints:
@@ -38,6 +43,28 @@ def percentile_interval(draws: ArrayLike, level: float = 0.95) -> Bounds:
         return np.asarray((low + (place - below) * (high - low))[..., 0])
 
     return quantile(0.5 - level / 2.0), quantile(0.5 + level / 2.0)
+
+
+def bootstrap_interval(
+    counts: ArrayLike,
+    statistic: Callable[[NDArray[Any]], Floats],
+    replicates: int,
+    rng: np.random.Generator,
+    level: float = 0.95,
+) -> Bounds:
+    """Percentile interval of a statistic of a table of counts, drawn in blocks that fit the memory (efron1993).
+
+    statistic: of draws (b, *shape) to values (b, ...).
+    """
+    table = np.asarray(counts)
+    values = [statistic(bootstrap_counts(table, size, rng)) for size in blocks(replicates, table.size)]
+    return percentile_interval(np.concatenate(values), level)
+
+
+def blocks(replicates: int, size: int) -> list[int]:
+    """How many replicates of `size` numbers to make at a time."""
+    each = max(1, _BLOCK // max(size, 1))
+    return [min(each, replicates - done) for done in range(0, replicates, each)]
 
 
 def permuted_hits(n: ArrayLike, hits: int, replicates: int, rng: np.random.Generator) -> Ints:
