@@ -64,7 +64,7 @@ def global_state():
 @EVERY
 def test_documented_and_sourced(id):
     entry = CHECKS[id]
-    assert re.fullmatch(r"[a-z]+\.[a-z_]+", id)
+    assert re.fullmatch(r"[a-z]+\.[a-z][a-z0-9_]*", id)
     assert entry.title
     assert entry.title[0].isupper()
     first, _, rest = entry.doc.partition("\n")
