@@ -28,7 +28,12 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 Offer = Literal["gradients", "attention", "embedding", "sample", "likelihood", "rules", "uncertainty", "graph"]
-Need = Literal["labels", "decisions", "scores", "groups", "rows", "model", "parameters", "strata", "target", "twin"] | Offer
+Need = (
+    Literal[
+        "labels", "decisions", "scores", "groups", "rows", "model", "parameters", "strata", "target", "twin", "classes"
+    ]
+    | Offer
+)
 Grade = Literal["computed", "A", "B", "C", "D", "E"]
 Better = Literal["higher", "lower", "zero", "one", "none"]
 Status = Literal["done", "not_applicable", "error", "stopped"]

@@ -50,6 +50,8 @@ SLICERS = (
     "pair",
     "test",
     "topic",
+    "policy",
+    "class",
 )  # what checks slice by beside attributes and strata
 PACKAGES = ("captum", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "torch")
 LACKING: Mapping[str, str] = {
@@ -61,6 +63,7 @@ LACKING: Mapping[str, str] = {
     "model": "there is no model that could answer changed inputs, only recorded predictions",
     "parameters": "the model's parameters are not open to inspection",
     "strata": "no stratum (a department, a product) is named in [data] strata",
+    "classes": "the outcome is yes or no: there are no more than two classes",
     "target": "there is no number to predict: no [data] target",
     "twin": "counterfactual twins are known in planted worlds only",
 }
@@ -155,6 +158,7 @@ def missing_needs(entry: Entry, subject: Subject) -> str:
         "model": model is not None and model.card.answers_new_inputs,
         "parameters": model is not None and model.card.parameters_open,
         "strata": bool(data.strata),
+        "classes": len(data.classes) > 2,
         "target": data.target is not None,
         "twin": data.twin is not None,
         **{offer: model is not None and offer in model.offers for offer in OFFERS},
