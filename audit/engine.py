@@ -46,6 +46,7 @@ SLICERS = (
     "case",
     "feature",
     "method",
+    "metric",
     "scale",
     "pair",
     "test",
