@@ -21,9 +21,9 @@ from audit.fairness.rates import rates as rates
 
 # What is found on first use: the public name and its module.
 _HOMES: dict[str, str] = {
-    "Comparison": "comparisons",
+    "GroupComparison": "comparisons",
     "Gap": "comparisons",
-    "compare": "comparisons",
+    "compare_groups": "comparisons",
     "gap": "comparisons",
     "NAMED": "disparities",
     "Disparity": "disparities",

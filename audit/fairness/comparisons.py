@@ -22,7 +22,7 @@ REFERENCES = ("best", "worst", "overall", "all")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Comparison:
+class GroupComparison:
     """A rate of some groups (c,) against that of others; NaN where undefined.
 
     groups, against: levels of both sides, ("overall",) for everyone. low, high (c,): the interval of value. n, n_against
@@ -77,7 +77,7 @@ class Gap:
     level: float
 
 
-def compare(
+def compare_groups(
     counts: Counts,
     rate: str,
     *,
@@ -85,7 +85,7 @@ def compare(
     reference: str | Group = "best",
     level: float = 0.95,
     simultaneous: bool = False,
-) -> Comparison:
+) -> GroupComparison:
     """Compare a rate of every group with a reference: a group's levels, or "best", "worst", "overall", or "all" pairs.
 
     A rate that had better be low is best where it is lowest, any other where it is highest. Intervals: Newcombe's of
@@ -105,7 +105,7 @@ def compare(
     low, high = _bounds(rate, how, cells[first], cells[second], each)
     estimate = _contrast(how, value[first], value[second])
     names = counts.groups
-    return Comparison(
+    return GroupComparison(
         rate=rate,
         how=how,
         attributes=counts.attributes,
@@ -181,7 +181,7 @@ def _logs(bounds: stats.Bounds) -> stats.Bounds:
     return np.log(low, out=floor, where=low > 0.0), _log(high)
 
 
-def _to_overall(counts: Counts, rate: str, how: How, level: float, simultaneous: bool) -> Comparison:
+def _to_overall(counts: Counts, rate: str, how: How, level: float, simultaneous: bool) -> GroupComparison:
     """Every group against everyone, those of unknown groups included."""
     groups, everyone = rates(counts, [rate]), rates(counts.total(), [rate])
     value, whole, size = groups.value[:, 0], everyone.value[0, 0], len(groups.value)
@@ -200,7 +200,7 @@ def _to_overall(counts: Counts, rate: str, how: How, level: float, simultaneous:
     else:  # taken as independent, which they are not: the interval is too wide rather than too narrow
         low, high = _bounds(rate, how, cells, np.broadcast_to(total, cells.shape), each)
     estimate = _contrast(how, value, np.full(size, whole))
-    return Comparison(
+    return GroupComparison(
         rate=rate,
         how=how,
         attributes=counts.attributes,
