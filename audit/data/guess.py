@@ -133,7 +133,7 @@ def guess(path: Path) -> Mapping[str, Guess]:
 def _threshold(scores: pa.Array) -> Guess | None:
     """The middle of scores that are no probabilities; half is right for those that are."""
     low, high = (float(bound.as_py()) for bound in pc.min_max(scores).values())
-    if 0 <= low and high <= 1:
+    if low >= 0 and high <= 1:
         return None
     reason = f"the scores run from {low:g} to {high:g}: say from which on the decision is positive"
     return Guess(value=(f"{(low + high) / 2:g}",), reason=reason)
