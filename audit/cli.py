@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from audit.core import AuditError, UsageError
+from audit.core import AuditError, ConfigError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from audit.core import Report
@@ -41,9 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; every mistake becomes one message on stderr and code 2."""
     try:
         options = _parser().parse_args(arguments)
-        with _terminate_like_ctrl_c():
-            code: int = options.command(options)
-        return code
+        return _carry_out(options)
     except AuditError as error:
         print(f"audit: error: {_printable(str(error))}", file=sys.stderr)  # noqa: T201
     except KeyboardInterrupt:
@@ -57,6 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = f"audit: error: internal, {type(error).__name__}: {error}\nSet AUDIT_DEBUG=1 to see where."
         print(_printable(message), file=sys.stderr)  # noqa: T201
     return BROKEN
+
+
+def _carry_out(options: argparse.Namespace) -> int:
+    try:
+        with _terminate_like_ctrl_c():
+            code: int = options.command(options)
+    except SystemExit as exit:
+        # A model that calls sys.exit(0) must not pass for a passed audit.
+        raise ModelError(f"the model or a plug-in called sys.exit({exit.code})") from exit
+    return code
 
 
 @contextlib.contextmanager
@@ -121,8 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
-    def command(name: str, function: Any, help: str, description: str = "") -> argparse.ArgumentParser:
-        text = description or help[:1].upper() + help[1:] + "."
+    def command(name: str, function: Any, help: str) -> argparse.ArgumentParser:
+        text = f"{help[:1].upper()}{help[1:]}."
         sub = commands.add_parser(
             name, help=help, description=text, epilog=EPILOG, formatter_class=raw, allow_abbrev=False
         )
@@ -130,37 +138,14 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     init = command("init", _init, "write a commented audit.toml; an existing file is never overwritten")
-    init.add_argument(
-        "--from", dest="source", metavar="FILE", type=Path, help="a CSV, Parquet or Arrow file: its columns are guessed"
-    )
-    init.add_argument(
-        "path", nargs="?", type=Path, default=Path("audit.toml"), help="the file to write (default: audit.toml)"
-    )
+    init.add_argument("--from", dest="source", metavar="FILE", type=Path, help="a data file: its columns are guessed")
+    init.add_argument("path", nargs="?", type=Path, default=Path("audit.toml"), help="to write (default: audit.toml)")
 
-    run = command("run", _run, "measure and judge what audit.toml describes")
-    run.add_argument("config", nargs="?", type=Path, default=Path("audit.toml"), help="default: audit.toml")
-    run.add_argument(
-        "--only", type=_listed, default=(), metavar="A,B", help="only checks whose id begins so: fairness,explain"
-    )
-    run.add_argument("--seed", type=int, help="of every random draw; overrides [run] seed")
-    run.add_argument("--device", choices=("auto", "cpu", "cuda"), help="overrides [run] device")
-    run.add_argument("--max-seconds", type=float, metavar="S", help="stop after S seconds with a partial, valid record")
-    run.add_argument(
-        "--out",
-        type=Path,
-        default=Path("out"),
-        metavar="DIR",
-        help="where result.json and report.html go (default: out)",
-    )
-    run.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary; errors are still told")
-    _outputs(run)
-    _leniency(run)
+    _run_options(command("run", _run, "measure and judge what audit.toml describes"))
 
     check = command("check", _check, "judge a record again, without the model")
     check.add_argument("record", type=Path, help="a result.json")
-    check.add_argument(
-        "--config", type=Path, metavar="FILE", help="take the gates from this audit.toml instead of the record's own"
-    )
+    check.add_argument("--config", type=Path, metavar="FILE", help="gates to judge by, instead of the record's own")
     _outputs(check)
     _leniency(check)
 
@@ -172,13 +157,25 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("kind", nargs="?", choices=KINDS, default="checks")
 
     explain = command("explain", _explain, "what a check measures, how, and what its numbers do not say")
-    explain.add_argument(
-        "check", metavar="CHECK-ID", help="such as fairness.impact_ratio; `audit list checks` names all"
-    )
+    explain.add_argument("check", metavar="CHECK-ID", help="such as fairness.impact_ratio; see `audit list checks`")
 
     schema = command("schema", _schema, "the JSON Schema of audit.toml (config) or of result.json (result)")
     schema.add_argument("noun", nargs="?", choices=("config", "result"), default="result")
     return parser
+
+
+def _run_options(run: argparse.ArgumentParser) -> None:
+    run.add_argument("config", nargs="?", type=Path, default=Path("audit.toml"), help="default: audit.toml")
+    run.add_argument("--only", type=_listed, default=(), metavar="A,B", help="only checks whose id begins so")
+    run.add_argument("--seed", type=int, help="of every random draw; overrides [run] seed")
+    run.add_argument("--device", choices=("auto", "cpu", "cuda"), help="overrides [run] device")
+    run.add_argument(
+        "--max-seconds", type=float, metavar="S", help="stop after S seconds, with a partial, valid record"
+    )
+    run.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="for result.json and report.html")
+    run.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary; errors are still told")
+    _outputs(run)
+    _leniency(run)
 
 
 def _outputs(parser: argparse.ArgumentParser) -> None:
@@ -194,7 +191,10 @@ def _leniency(parser: argparse.ArgumentParser) -> None:
 
 
 def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not parts:
+        raise argparse.ArgumentTypeError("must name one or more checks, such as fairness,explain")
+    return parts
 
 
 def _output(text: str) -> tuple[str, Path | None]:
@@ -217,7 +217,7 @@ def _run(options: argparse.Namespace) -> int:
     from audit.workflows.progress import bar, lines
 
     wanted = [("json", options.out / "result.json"), ("html", options.out / "report.html"), *options.outputs]
-    _check_formats(wanted)
+    _check_outputs(wanted, options.config)
     progress = bar(False) if options.quiet else bar(True) if sys.stderr.isatty() else lines()
     with progress as show:
         report = examine(
@@ -229,18 +229,26 @@ def _run(options: argparse.Namespace) -> int:
             progress=show,
             allow_inconclusive=options.allow_inconclusive,
         )
+    if report.spec.data.path:
+        for _, path in wanted:
+            _protect(path, [options.config.parent / report.spec.data.path])
     return _conclude(report, wanted, options, summary=not options.quiet)
 
 
 def _check(options: argparse.Namespace) -> int:
     from audit import codec, engine
 
-    _check_formats(options.outputs)
+    _check_outputs(options.outputs, options.record, options.config)
     report = codec.read_record(options.record)
-    spec = codec.read_spec(options.config) if options.config else report.spec
-    base = options.config.resolve().parent if options.config else options.record.resolve().parent
+    spec = codec.read_gates(options.config, report.spec) if options.config else report.spec
+    if mistakes := list(engine.gate_mistakes(spec)):
+        raise ConfigError("\n".join(f"{options.config or options.record}: {mistake}" for mistake in mistakes))
     judged = engine.rejudge(
-        report, spec, base=base, new_gates=bool(options.config), allow_inconclusive=options.allow_inconclusive
+        report,
+        spec,
+        base=(options.config or options.record).resolve().parent,
+        new_gates=bool(options.config),
+        allow_inconclusive=options.allow_inconclusive,
     )
     return _conclude(judged, options.outputs, options, summary=True)
 
@@ -250,7 +258,7 @@ def _report(options: argparse.Namespace) -> int:
 
     if not options.outputs:
         raise UsageError("report: say what to write, such as -o html:report.html -o md:summary.md -o junit:audit.xml")
-    _check_formats(options.outputs)
+    _check_outputs(options.outputs, options.record)
     _write(codec.read_record(options.record), options.outputs)
     return PASSED
 
@@ -293,15 +301,21 @@ def _init(options: argparse.Namespace) -> int:
 
 
 # -------------------------------------------------------------------------------------------------- ending
-def _check_formats(outputs: Sequence[tuple[str, Path | None]]) -> None:
-    """A wrong format is told before an hour of work, not after."""
+def _check_outputs(outputs: Sequence[tuple[str, Path | None]], *inputs: Path | None) -> None:
+    """A wrong format, or an output that would replace an input, is told before an hour of work, not after."""
     from audit import registry
     from audit.codec import suggest
 
     known = registry.entries("renderers")
-    for format, _ in outputs:
+    for format, path in outputs:
         if format not in known:
             raise UsageError(f"-o: no format {format!r}; allowed: {', '.join(known)}{suggest(format, known)}")
+        _protect(path, inputs)
+
+
+def _protect(path: Path | None, inputs: Sequence[Path | None]) -> None:
+    if path is not None and path.resolve() in [each.resolve() for each in inputs if each is not None]:
+        raise UsageError(f"-o: {path} is what is read; choose another file")
 
 
 def _conclude(
@@ -310,7 +324,7 @@ def _conclude(
     from audit.reports import terminal
 
     paths = _write(report, outputs)
-    if summary:
+    if summary or report.verdict.exit_code == BROKEN:
         terminal.show(report, paths)
     if options.exit_zero and report.verdict.exit_code in (FAILED, UNDECIDED):
         return PASSED
@@ -318,16 +332,30 @@ def _conclude(
 
 
 def _write(report: Report, outputs: Sequence[tuple[str, Path | None]]) -> list[Path]:
-    """Render everything first, then write: a renderer that fails leaves no half of the outputs behind."""
+    """Write every rendering; Ctrl-C waits meanwhile, because a finished audit is worth the second that it takes."""
     from audit.reports.render import render, write
 
-    rendered = [(render(report, format), path) for format, path in outputs]
-    for text, path in rendered:
-        if path is None:
-            _data(text)
-        else:
-            write(text, path)
+    with _undisturbed():
+        rendered = [(render(report, format), path) for format, path in outputs]
+        for text, path in rendered:
+            if path is None:
+                _data(text)
+            else:
+                write(text, path)
     return [path for _, path in rendered if path is not None]
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    try:
+        before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread
+        before = {}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import json
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,27 +72,35 @@ def schema(noun: type) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------------- the configuration
 def read_spec(path: Path) -> Spec:
     """The Spec in audit.toml, or in [tool.audit] of pyproject.toml; raises ConfigError with every mistake."""
+    return spec_from_mapping(_document(path), str(path))
+
+
+def _document(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         hint = "" if path.exists() else "; `audit init` writes one"
         raise ConfigError(f"{path}: cannot be read ({error.strerror}){hint}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: must be UTF-8 text, byte {error.start} is not") from None
-    return spec_from_toml(text, str(path))
+    return _parsed(text, str(path))
 
 
 def spec_from_toml(text: str, origin: str = "audit.toml") -> Spec:
     """The Spec in a TOML text; raises ConfigError that lists every mistake with the nearest allowed word."""
+    return spec_from_mapping(_parsed(text, origin), origin)
+
+
+def _parsed(text: str, origin: str) -> dict[str, Any]:
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{origin}: not valid TOML: {error}") from None
     if Path(origin).name == "pyproject.toml":
         document = document.get("tool", {}).get("audit", {})
         if not document:
             raise ConfigError(f"{origin}: has no [tool.audit] table; allowed: the tables of audit.toml beneath it")
-    return spec_from_mapping(document, origin)
+    return document
 
 
 def spec_from_mapping(document: Mapping[str, Any], origin: str) -> Spec:
@@ -103,10 +111,26 @@ def spec_from_mapping(document: Mapping[str, Any], origin: str) -> Spec:
     except ValidationError as error:
         mistakes = list(dict.fromkeys(_mistake(problem) for problem in error.errors()))
     else:
-        mistakes = _contradictions(spec)
-        if not mistakes:
-            return spec
+        return validate(spec, origin)
     raise ConfigError("\n".join(f"{origin}: {mistake}" for mistake in mistakes))
+
+
+def read_gates(path: Path, judged: Spec) -> Spec:
+    """The Spec of a record under the gates, baseline and min_n of another audit.toml, which need not say anything else.
+
+    Raises ConfigError.
+    """
+    document = _document(path)
+    asked = spec_from_mapping({"data": {"path": "-"}, **document}, str(path))
+    min_n = asked.groups.min_n if "min_n" in document.get("groups", {}) else judged.groups.min_n
+    return replace(judged, gate=asked.gate, baseline=asked.baseline, groups=replace(judged.groups, min_n=min_n))
+
+
+def validate(spec: Spec, origin: str) -> Spec:
+    """The Spec itself; raises ConfigError where its values contradict each other or are out of range."""
+    if mistakes := _contradictions(spec):
+        raise ConfigError("\n".join(f"{origin}: {mistake}" for mistake in mistakes))
+    return spec
 
 
 def _reshape(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,6 +233,7 @@ def _contradictions(spec: Spec) -> list[str]:
         ),
     ]
     mistakes = [message for holds, message in rules if not holds]
+    mistakes += _unread(spec)
     mistakes += [
         f"[report] templates: allowed: {', '.join(TEMPLATES)}, got {template!r}"
         for template in spec.report.templates
@@ -223,6 +248,26 @@ def _contradictions(spec: Spec) -> list[str]:
     for number, gate in enumerate(spec.gate, 1):
         mistakes += [f"[[gate]] number {number} {text}" for text in _gate_mistakes(gate)]
     return mistakes
+
+
+def _unread(spec: Spec) -> Iterator[str]:
+    """Keys that were given and that nothing would read: silence about them would mislead."""
+    model, data, groups = spec.model, spec.data, spec.groups
+    if model.kind in ("predictions", "counts", "oracle"):
+        for name in ("factory", "weights", "sha256"):
+            if getattr(model, name):
+                yield f"[model] {name}: kind {model.kind!r} reads none; allowed with kind torch, sklearn, callable"
+    elif model.sha256 and not model.weights:
+        yield "[model] sha256: is that of a file of weights; give [model] weights, or leave it out"
+    if data.world:
+        for name in ("label", "decision", "score", "weight", "features", "strata"):
+            if getattr(data, name):
+                yield f"[data] {name}: a planted world brings its own columns; leave it out"
+    for name in sorted(set(data.strata) & set(groups.attributes)):
+        yield f"[data] strata: {name!r} is a protected attribute as well; name it in one place"
+    for number, names in enumerate(groups.intersect, 1):
+        if len(set(names)) < 2 or len(set(names)) < len(names):
+            yield f"[groups] intersect: entry {number} must name two or more different attributes, got {list(names)}"
 
 
 def _gate_mistakes(gate: Gate) -> list[str]:

@@ -118,7 +118,8 @@ class Measure:
     """One number with its doubt; a value of None carries its reason in `note`.
 
     `where` maps attribute to group, {} for everyone; the group "*" speaks of all groups of the attribute at once.
-    `n` is the number of cases that the value rests on (the denominator of a rate).
+    `n` is the number of cases that the value rests on (the denominator of a rate), None for what is no estimate: a gate
+    on a value with n and without interval stays undecided.
     """
 
     name: str

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from audit import codec, registry
+from audit.carbon import meter
+from audit.carbon.meter import Reading
 from audit.codec import suggest
 from audit.core import (
     OFFERS,
@@ -97,24 +99,35 @@ def plan(spec: Spec) -> tuple[Step, ...]:
             mistakes.append(f"[checks] {id!r}: no such check; allowed: {', '.join(checks)}{suggest(id, checks)}")
         else:
             mistakes += _parameter_mistakes(checks[id], params)
-    slicers = {*spec.groups.attributes, *spec.data.strata, *SLICERS}
-    for number, gate in enumerate(spec.gate, 1):
-        if gate.check not in checks:
-            mistakes.append(
-                f"[[gate]] number {number} check: no check {gate.check!r}; allowed: {', '.join(checks)}"
-                f"{suggest(gate.check, checks)}"
-            )
-        mistakes += [
-            f"[[gate]] number {number} by: {name!r} is no attribute; allowed: {', '.join(sorted(slicers))}"
-            f"{suggest(name, slicers)}"
-            for name in gate.by
-            if spec.groups.attributes and name not in slicers
-        ]
+    mistakes += gate_mistakes(spec)
+    mistakes += [
+        f"[groups] attributes, [data] strata: {name!r} is a word that checks use themselves; rename the column"
+        for name in (*spec.groups.attributes, *spec.data.strata)
+        if name in SLICERS
+    ]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     chosen = [entry for id, entry in checks.items() if _chosen(spec, id)]
     steps = [Step(entry=entry, params={**entry.params, **spec.checks.params.get(entry.id, {})}) for entry in chosen]
     return tuple(sorted(steps, key=lambda step: step.entry.volatile))
+
+
+def gate_mistakes(spec: Spec) -> Iterator[str]:
+    """Gates that name no check or no attribute, each with the nearest word."""
+    checks = registry.entries("checks")
+    slicers = {*spec.groups.attributes, *spec.data.strata, *SLICERS}
+    for number, gate in enumerate(spec.gate, 1):
+        if gate.check not in checks:
+            yield (
+                f"[[gate]] number {number} check: no check {gate.check!r}; allowed: {', '.join(checks)}"
+                f"{suggest(gate.check, checks)}"
+            )
+        for name in gate.by:
+            if spec.groups.attributes and name not in slicers:
+                yield (
+                    f"[[gate]] number {number} by: {name!r} is no attribute; allowed: {', '.join(sorted(slicers))}"
+                    f"{suggest(name, slicers)}"
+                )
 
 
 def _matches(id: str, prefix: str) -> bool:
@@ -194,20 +207,20 @@ def run(
     hashes: Mapping[str, str] | None = None,
     base: Path | None = None,
     allow_inconclusive: bool = False,
+    reading: Reading | None = None,
 ) -> Report:
     """Run every planned check and judge the evidence; Ctrl-C and the deadline leave a valid, partial record.
 
-    `started` is the time.monotonic() from which the deadline counts. Raises ConfigError before any work.
+    `started` is the time.monotonic() from which the deadline counts, `reading` what the meters showed then. Raises
+    ConfigError before any work.
     """
-    from audit.carbon import meter
-
     clock = time.monotonic() if started is None else started
     begun = datetime.now(UTC).isoformat(timespec="seconds")
     steps = plan(spec)
     old = _baseline(spec, base)
     deadline = clock + spec.run.max_seconds if spec.run.max_seconds else float("inf")
     track = tracker(progress, deadline)
-    scratch: dict[Any, Any] = {"meter": meter.start()}
+    scratch: dict[Any, Any] = {"meter": reading or meter.start()}
     outcomes: list[Outcome] = []
     seconds: dict[str, float] = {}
     halted = ""
@@ -218,7 +231,7 @@ def run(
                 halted = halted or DEADLINE
             if not halted and not missing_needs(step.entry, subject):
                 progress(number, len(steps), step.entry.title)
-            outcomes.append(_run_step(step, subject, spec, track, scratch, halted))
+            outcomes.append(_run_step(step, subject, spec, track, scratch, halted, deadline))
             seconds[step.entry.id] = round(time.monotonic() - before, 3)
             if outcomes[-1].status == "stopped":
                 halted = outcomes[-1].reason
@@ -237,7 +250,15 @@ def run(
     )
 
 
-def _run_step(step: Step, subject: Subject, spec: Spec, track: Track, scratch: dict[Any, Any], halted: str) -> Outcome:
+def _run_step(
+    step: Step,
+    subject: Subject,
+    spec: Spec,
+    track: Track,
+    scratch: dict[Any, Any],
+    halted: str = "",
+    deadline: float = float("inf"),
+) -> Outcome:
     """Run one check; whatever happens to it, what it had yielded is kept and the others go on."""
     if reason := missing_needs(step.entry, subject):
         return _outcome(step, "not_applicable", reason)
@@ -253,8 +274,10 @@ def _run_step(step: Step, subject: Subject, spec: Spec, track: Track, scratch: d
     )
     found: list[Evidence] = []
     try:
-        # One by one, so that what came before an error is kept.
-        found.extend(registry.run_check(step.entry, subject, context, step.params))
+        for evidence in registry.run_check(step.entry, subject, context, step.params):
+            found.append(evidence)
+            if time.monotonic() > deadline and not step.entry.volatile:
+                raise Stopped(DEADLINE)
     except NotApplicable as unsuited:
         return _outcome(step, "not_applicable", str(unsuited), found)
     except KeyboardInterrupt:
@@ -263,7 +286,7 @@ def _run_step(step: Step, subject: Subject, spec: Spec, track: Track, scratch: d
         return _outcome(step, "stopped", str(stop), found)
     except AuditError as error:
         return _outcome(step, "error", str(error), found)
-    except Exception as error:  # a broken check never hides the others
+    except (Exception, SystemExit) as error:  # a broken check never hides the others
         return _outcome(step, "error", f"{type(error).__name__}: {error}", found)
     return _outcome(step, "done", "", found)
 

@@ -113,10 +113,13 @@ def _rule_slice(gate: Gate, ref: str, measure: Measure, min_n: int) -> SliceRuli
     interval = measure.interval
     low, high = (interval.low, interval.high) if interval else (measure.value, measure.value)
     detectable = (high - low) / 2 if interval else None
-    if measure.where and measure.n is not None and measure.n < min_n:
-        reason = "the group has fewer cases than the smallest that is judged (min_n)"
+    if measure.n is not None and measure.n < min_n:
+        reason = "there are fewer cases than the smallest number that is judged (min_n)"
         return SliceRuling(ref=ref, outcome="inconclusive", reason=reason, detectable=detectable)
-    subject = "the interval lies" if interval else "the value, which has no interval, lies"
+    if measure.n is not None and interval is None:
+        reason = "the figure rests on a sample and has no interval, so chance cannot be told from fact"
+        return SliceRuling(ref=ref, outcome="inconclusive", reason=reason)
+    subject = "the interval lies" if interval else "the value, which is no estimate, lies"
     below = gate.min is not None and high < gate.min
     above = gate.max is not None and low > gate.max
     if below or above:

@@ -32,12 +32,16 @@ def assemble(spec: Spec, data: Dataset, model: Model | None) -> Subject:
     if len(data) == 0:
         raise DataError(f"{data.origin.name}: has no rows; at least one is needed")
     score = data.score if model is None or data.inputs is None else model.predict(data.inputs)
+    notes = (*data.notes, *_notes(data, model, score))
     decision = data.decision if model is None else _decide(score, spec.data.threshold)
     if decision is None:
         decision = _decide(score, spec.data.threshold)
+    if decision is not None and len(decision) > 1 and not np.ptp(decision):
+        word = "positive" if decision[0] else "negative"
+        notes = (*notes, f"Every decision is {word}: look at the threshold ({spec.data.threshold:g}) and the scores.")
     return Subject(
         model=model,
-        data=data,
+        data=replace(data, notes=notes),
         y=data.y,
         decision=decision,
         score=score,
@@ -48,6 +52,16 @@ def assemble(spec: Spec, data: Dataset, model: Model | None) -> Subject:
         min_n=spec.groups.min_n,
         missing=spec.groups.missing,
     )
+
+
+def _notes(data: Dataset, model: Model | None, score: Floats | None) -> tuple[str, ...]:
+    """What asking the model twice shows."""
+    if model is None or data.inputs is None or score is None:
+        return ()
+    few = np.arange(min(len(score), 256))
+    if np.allclose(model.predict(data.inputs.take(few)), score[few], atol=1e-4):
+        return ()
+    return ("The model answers the same rows differently when it is asked again: its figures hold for one draw only.",)
 
 
 def _decide(score: Floats | None, threshold: float) -> Ints | None:
@@ -94,6 +108,8 @@ def fingerprint(data: Dataset) -> str:
     inputs = data.inputs.values if isinstance(data.inputs, Tabular) else None
     for column in (data.y, data.decision, data.score, data.weights, data.frequency, inputs, *coded):
         state.update(b"-" if column is None else np.ascontiguousarray(column).tobytes())
+    names = [(name, codes.levels) for name, codes in (*data.groups.items(), *data.strata.items())]
+    state.update(repr((names, data.names, data.classes)).encode())
     return state.hexdigest()
 
 

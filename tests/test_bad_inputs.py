@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from samples import sample_report
+
+from audit import codec
 
 ROWS = "id,label,score,approved,sex,age\n" + "\n".join(
     f"{i},{i % 2},{(i % 10) / 10},{int(i % 3 == 0)},{'fm'[i % 2]},{20 + i}" for i in range(60)
@@ -216,6 +219,49 @@ CASES = [
         files={"w.safetensors": "nothing"},
     ),
     Bad(
+        "model exits",
+        ("audit.toml", "SystemExit"),
+        config=MODEL,
+        model="import sys\ndef build():\n    return lambda x: sys.exit(0)\n",
+    ),
+    Bad(
+        "factory exits",
+        ("audit.toml", "factory", "SystemExit"),
+        config=MODEL,
+        model="import sys\ndef build():\n    sys.exit(0)\n",
+    ),
+    Bad(
+        "model returns ragged lists",
+        ("the model raised", "inhomogeneous"),
+        config=MODEL,
+        model="def build():\n    return lambda x: [[0.1], [0.2, 0.3]] * 30\n",
+    ),
+    Bad(
+        "reserved attribute",
+        ("'scale'", "rename the column"),
+        config=CONFIG.replace('["sex"]', '["scale"]'),
+        rows=ROWS.replace("sex", "scale"),
+    ),
+    Bad(
+        "extreme weights",
+        ("data.weight", "'w'", "1e+100"),
+        config=CONFIG.replace('score = "score"', 'score = "score"\nweight = "w"'),
+        rows=ROWS.replace("approved", "w").replace("\n3,1,0.3,1", "\n3,1,0.3,1e300"),
+    ),
+    Bad("negative seed", ("command line", "[run] seed", "-1"), arguments=("run", "audit.toml", "--seed", "-1")),
+    Bad("no deadline", ("max_seconds", "above 0"), arguments=("run", "audit.toml", "--max-seconds", "nan")),
+    Bad("only nothing", ("--only", "one or more"), arguments=("run", "audit.toml", "--only", "")),
+    Bad(
+        "output over the data", ("rows.csv", "what is read"), arguments=("run", "audit.toml", "-q", "-o", "md:rows.csv")
+    ),
+    Bad("output over the configuration", ("what is read",), arguments=("run", "audit.toml", "-o", "md:audit.toml")),
+    Bad(
+        "output to a device",
+        ("/dev/null", "no regular file"),
+        arguments=("report", "record.json", "-o", "md:/dev/null"),
+        files={"record.json": codec.dumps(sample_report())},
+    ),
+    Bad(
         "corrupt record",
         ("record.json", "not a record"),
         arguments=("check", "record.json"),
@@ -268,4 +314,5 @@ def test_exit_code_2_and_one_message(tmp_path: Path, bad: Bad):
         assert word in done.stderr, done.stderr
     # Nothing half-written, nothing lost.
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    assert not list(tmp_path.rglob("*.part"))
     assert not list(tmp_path.rglob("out/*"))

@@ -196,3 +196,47 @@ def test_a_baseline_that_was_better_is_a_finding(tmp_path):
     rulings = [r for r in codec.read_record(tmp_path / "new" / "result.json").rulings if r.origin == "baseline"]
     assert {r.outcome for r in rulings if r.gate.measure == "fpr_difference"} >= {"fail"}
     assert "baseline" in (tmp_path / "new" / "report.html").read_text()
+
+
+def test_gates_that_name_no_check_are_told_before_judging(ricci, tmp_path, capsys):
+    gates = tmp_path / "gates.toml"
+    gates.write_text('[[gate]]\ncheck = "fairness.impact_ration"\nmeasure = "impact_ratio"\nby = "race"\nmin = 0.8\n')
+    assert main(["check", str(ricci), "--config", str(gates), "--allow-inconclusive"]) == 2
+    assert "did you mean 'fairness.impact_ratio'" in capsys.readouterr().err
+    gates.write_text(gates.read_text().replace("ration", "ratio"))
+    assert main(["check", str(ricci), "--config", str(gates)]) == 3
+
+
+def test_an_output_through_a_link_keeps_the_link(ricci, tmp_path):
+    (tmp_path / "real.md").write_text("old")
+    (tmp_path / "link.md").symlink_to("real.md")
+    assert main(["report", str(ricci), "-o", f"md:{tmp_path / 'link.md'}"]) == 0
+    assert (tmp_path / "link.md").is_symlink()
+    assert "New Haven" in (tmp_path / "real.md").read_text()
+
+
+def test_quiet_still_tells_what_could_not_be_judged(tmp_path, capsys):
+    (tmp_path / "ricci.csv").write_text((COUNTS / "ricci.csv").read_text())
+    config = tmp_path / "audit.toml"
+    config.write_text((COUNTS / "ricci.toml").read_text().replace('measure = "impact_ratio"', 'measure = "impact"'))
+    assert main(["run", str(config), "--out", str(tmp_path / "out"), "-q"]) == 2
+    assert "did you mean 'impact_ratio'" in capsys.readouterr().err
+
+
+def test_what_the_model_used_is_in_the_cost_of_the_audit(tmp_path):
+    (tmp_path / "model.py").write_text(
+        "import time\n"
+        "def build():\n"
+        "    def model(x):\n"
+        "        end = time.process_time() + (1.0 if len(x) > 256 else 0)\n"
+        "        while time.process_time() < end:\n"
+        "            pass\n"
+        "        return 1 / (1 + 2.7 ** -x[:, 0])\n"
+        "    return model\n"
+    )
+    (tmp_path / "audit.toml").write_text(
+        '[model]\nkind = "callable"\nfactory = "model:build"\n[data]\nworld = "credit"\nrows = 500\n'
+    )
+    assert main(["run", str(tmp_path / "audit.toml"), "--out", str(tmp_path), "-q", "--only", "carbon"]) == 0
+    (cost,) = [o for o in codec.read_record(tmp_path / "result.json").run.outcomes if o.check == "carbon.audit"]
+    assert next(e.value for e in cost.evidence if e.name == "cpu_seconds") >= 1.0

@@ -187,12 +187,34 @@ def test_every_mistake_is_told_at_once_with_the_nearest_word():
         (MINIMAL + '[report]\ntemplates = ["fool"]', "allowed: full"),
         (MINIMAL + "[groups]\nmin_n = -3", "0 or more, got -3"),
         (MINIMAL + "[groups]\nmin_n = 2.5", "min_n"),
+        (MINIMAL + '[model]\nfactory = "model:build"', "kind 'predictions' reads none"),
+        (MINIMAL + '[model]\nkind = "torch"\nfactory = "m:b"\nsha256 = "00"', "give [model] weights"),
+        ('[data]\nworld = "credit"\nlabel = "y"\n[model]\nkind = "oracle"', "[data] label: a planted world brings"),
+        (MINIMAL + 'strata = ["sex"]\n[groups]\nattributes = ["sex"]', "'sex' is a protected attribute as well"),
+        (MINIMAL + '[groups]\nattributes = ["sex"]\nintersect = [["sex", "sex"]]', "two or more different attributes"),
+        (MINIMAL + '[groups]\nattributes = ["sex"]\nintersect = [["sex"]]', "two or more different attributes"),
     ],
 )
 def test_what_no_configuration_may_say(toml, words):
     with pytest.raises(ConfigError) as caught:
         codec.spec_from_toml(toml)
     assert words in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path):
+    file = tmp_path / "audit.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
+    assert codec.read_spec(file) == codec.spec_from_toml(MINIMAL)
+
+
+def test_gates_may_stand_alone_and_keep_the_rest_of_the_record(tmp_path):
+    judged = codec.spec_from_toml(MINIMAL + "[groups]\nmin_n = 400\n")
+    file = tmp_path / "gates.toml"
+    file.write_text('[[gate]]\ncheck = "a.b"\nmeasure = "m"\nmin = 1\n')
+    found = codec.read_gates(file, judged)
+    assert (found.data.path, found.groups.min_n, found.gate[0].check) == ("x.csv", 400, "a.b")
+    file.write_text("[groups]\nmin_n = 7\n")
+    assert codec.read_gates(file, judged).groups.min_n == 7
 
 
 def test_pyproject_holds_it_too(tmp_path):

@@ -17,9 +17,19 @@ def test_init_from_predictions_runs_as_it_stands(tmp_path, test_data, monkeypatc
     assert "label = 'label_value'" in told.err
     spec = codec.read_spec(tmp_path / "audit.toml")
     assert (spec.data.label, spec.data.score) == ("label_value", "score")
+    assert spec.data.threshold == 0.5
     assert {"race", "sex"} <= set(spec.groups.attributes)
     assert main(["run", "-q", "--only", "fairness,performance"]) in (0, 1, 3)
     assert (tmp_path / "out" / "result.json").exists()
+
+
+def test_scores_that_are_no_probabilities_get_a_threshold_to_look_at(tmp_path, test_data, capsys):
+    source = test_data / "compas" / "compas_two_years_deidentified.csv"
+    path = tmp_path / "new.toml"
+    assert main(["init", "--from", str(source), str(path)]) == 0
+    spec = codec.read_spec(path)
+    assert (spec.data.score, spec.data.threshold) == ("decile_score", 5.5)
+    assert "run from 1 to 10" in path.read_text()
 
 
 def test_init_without_a_file_is_a_template(tmp_path, capsys):

@@ -73,6 +73,13 @@ def test_a_small_group_is_undecided_whatever_its_interval():
     assert ruling.outcome == "fail"
 
 
+def test_an_estimate_without_an_interval_is_undecided_and_a_plain_number_is_not():
+    estimate, plain = measure(0.9, n=500), measure(0.9)
+    assert [judge([gate(min=0.5)], [outcome(m)])[0].outcome for m in (estimate, plain)] == ["inconclusive", "pass"]
+    few = measure(0.9, 0.8, 0.95, n=2)
+    assert judge([gate(min=0.5)], [outcome(few)], min_n=30)[0].outcome == "inconclusive"
+
+
 def test_a_gate_reads_its_own_slices_only():
     found = outcome(
         measure(0.9),

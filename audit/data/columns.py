@@ -16,6 +16,7 @@ from audit.data.tabular import Tabular
 
 MOST_NUMERIC_LEVELS = 50
 UNKNOWN = "unknown"  # the group of those whose group is unknown, where it is wanted
+TINY = 1e-100  # of weights, whose squares must stay numbers
 
 
 def text_of(value: object) -> str:
@@ -132,6 +133,8 @@ def weights(array: pa.Array, name: str) -> Floats:
         )
     if not values.any():
         raise DataError(f"data.weight: column {name!r} is zero in every row")
+    if values.max() > 1 / TINY or values[values > 0].min() < TINY:
+        raise DataError(f"data.weight: column {name!r} must lie between {TINY:g} and {1 / TINY:g} where it is not 0")
     return values
 
 

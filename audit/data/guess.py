@@ -102,7 +102,7 @@ class Guess:
 
 
 def guess(path: Path) -> Mapping[str, Guess]:
-    """Guessed roles of the columns of a file: label, positive, decision, score, weight, attributes.
+    """Guessed roles of the columns of a file: label, positive, decision, score, threshold, weight, attributes.
 
     A role that no column suits is absent. Names are compared without case, spaces, dashes and underscores. Raises
     DataError where the file cannot be read.
@@ -113,7 +113,10 @@ def guess(path: Path) -> Mapping[str, Guess]:
     for role, words, fits, what in _SINGLE:
         chosen = _first(free, words, fits)
         if chosen is not None:
-            guesses[role] = Guess(value=(chosen,), reason=f"it is called {chosen!r} and holds {what(free.pop(chosen))}")
+            array = free.pop(chosen)
+            guesses[role] = Guess(value=(chosen,), reason=f"it is called {chosen!r} and holds {what(array)}")
+            if role == "score" and (cut := _threshold(array)) is not None:
+                guesses["threshold"] = cut
     if "label" in guesses and (positive := _positive(frame, guesses["label"].value[0])) is not None:
         guesses["positive"] = positive
     protected = tuple(
@@ -125,6 +128,15 @@ def guess(path: Path) -> Mapping[str, Guess]:
             value=protected, reason=f"the name is that of a protected attribute, with few groups: {sizes}"
         )
     return guesses
+
+
+def _threshold(scores: pa.Array) -> Guess | None:
+    """The middle of scores that are no probabilities; half is right for those that are."""
+    low, high = (float(bound.as_py()) for bound in pc.min_max(scores).values())
+    if low >= 0 and high <= 1:
+        return None
+    reason = f"the scores run from {low:g} to {high:g}: say from which on the decision is positive"
+    return Guess(value=(f"{(low + high) / 2:g}",), reason=reason)
 
 
 def _first(columns: Mapping[str, pa.Array], words: tuple[str, ...], fits: Callable[[pa.Array], bool]) -> str | None:
@@ -179,7 +191,7 @@ def _values(array: pa.Array) -> str:
 
 
 _SINGLE: tuple[tuple[str, tuple[str, ...], Callable[[pa.Array], bool], Callable[[pa.Array], str]], ...] = (
-    ("label", LABELS, lambda array: 1 <= _distinct(array) <= 10, _values),
+    ("label", LABELS, lambda array: _distinct(array) == 2, _values),
     ("decision", DECISIONS, lambda array: 1 <= _distinct(array) <= 2, _values),
     ("score", SCORES, _is_number, lambda array: f"numbers from {pc.min(array).as_py():g} to {pc.max(array).as_py():g}"),
     (

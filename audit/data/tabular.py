@@ -46,6 +46,7 @@ class Tabular:
         if name in self.categories:
             text = np.array([*self.categories[name], None], dtype=object)
             return np.asarray(text[np.where(missing, len(text) - 1, column).astype(np.int64)])
-        if name in self.integers and not missing.any():
+        # Noise and other perturbations leave the whole numbers: they are not cut back to them.
+        if name in self.integers and not missing.any() and (column == np.rint(column)).all():
             return column.astype(np.int64)
         return column

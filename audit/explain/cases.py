@@ -7,7 +7,19 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from audit.core import Cell, Context, Evidence, Floats, Ints, Measure, NotApplicable, Subject, Table, UsageError
+from audit.core import (
+    Cell,
+    Context,
+    Evidence,
+    Floats,
+    Ints,
+    Measure,
+    ModelError,
+    NotApplicable,
+    Subject,
+    Table,
+    UsageError,
+)
 from audit.data.tabular import Tabular
 from audit.explain.attribution import Attribution, Link
 from audit.explain.gradients import integrated_gradients
@@ -51,8 +63,11 @@ def cases(
     gradients, reason = None, "no integrated gradients: the model does not offer gradients"
     if "gradients" in model.offers:
         pool = inputs.take(sampled_rows(subject, context, background, "background"))
-        gradients = integrated_gradients(model, inputs.take(picked), pool, rng=context.stream("explain.gradients"))
-        reason = gradients.note
+        try:
+            gradients = integrated_gradients(model, inputs.take(picked), pool, rng=context.stream("explain.gradients"))
+            reason = gradients.note
+        except (ModelError, RuntimeError) as error:
+            reason = f"no integrated gradients: {type(error).__name__}: {error}"
     for place, (row, why) in enumerate(chosen.items()):
         title = f"Row {row}: {why} (score {subject.score[row]:.6g}, threshold {subject.threshold:.6g})"
         yield _case(place, title, inputs.take(picked), shap, gradients, reason)
@@ -147,11 +162,8 @@ def _defined(value: float) -> float | None:
 
 
 def _quality(shap: Attribution, gradients: Attribution | None, reason: str) -> Iterator[Measure]:
-    count = len(shap.values)
     error = float(np.abs(shap.delta).max())
-    yield Measure(
-        name="completeness_error", value=error, n=count, where={"method": "shap"}, better="lower", note=shap.method
-    )
+    yield Measure(name="completeness_error", value=error, where={"method": "shap"}, better="lower", note=shap.method)
     if gradients is None:
         yield Measure(name="shap_ig_rank_correlation", value=None, better="higher", note=reason)
         return
@@ -159,7 +171,7 @@ def _quality(shap: Attribution, gradients: Attribution | None, reason: str) -> I
     note = gradients.note or f"{gradients.method}; baseline: {gradients.background}"
     worst = float(np.abs(gradients.delta[there]).max()) if there.any() else None
     where = {"method": "integrated gradients"}
-    yield Measure(name="completeness_error", value=worst, n=int(there.sum()), where=where, better="lower", note=note)
+    yield Measure(name="completeness_error", value=worst, where=where, better="lower", note=note)
     yield _agreement(shap.values[there], gradients.values[there], note)
 
 

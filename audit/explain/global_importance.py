@@ -50,13 +50,11 @@ def global_importance(
     yield Measure(
         name="evaluations",
         value=float(found.evaluations),
-        n=len(chosen),
         note=f"rows that the model was asked for; {found.method}",
     )
     yield Measure(
         name="completeness_error",
         value=float(np.abs(found.delta).max()),
-        n=len(chosen),
         better="lower",
         note="largest gap between the sum of a row's attributions and its output less the base",
     )

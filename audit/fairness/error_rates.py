@@ -103,11 +103,11 @@ def _confusion(subject: Subject, context: Context) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for part in (overall(subject, context), *slices(subject, context)):
         for group, (tn, fp, fn, tp) in enumerate(part.counts.cells().tolist()):
-            rows.append((part.name or None, part.label(group) or None, tp, fp, tn, fn))
+            rows.append((part.name or None, part.label(group) or None, tp + fp + tn + fn, tp, fp, tn, fn))
     return Table(
         name="confusion",
         title="Decisions against labels by group",
-        columns=("attribute", "group", "tp", "fp", "tn", "fn"),
+        columns=("attribute", "group", "n", "tp", "fp", "tn", "fn"),
         rows=tuple(rows),
         note="The first row counts everyone.",
     )

@@ -115,7 +115,7 @@ def ratio_measures(subject: Subject, part: Slice, name: str, rate: str, level: f
             where=part.where(group),
             unit="ratio",
             better="one",
-            interval=None if own else bounded(bounds, level, "Katz+1/2"),
+            interval=bounded((1.0, 1.0), level, "by definition") if own else bounded(bounds, level, "Katz+1/2"),
             note="this is the reference group" if own else against(part, base, effective[group]),
             why=_missing(part, rate, [group, base]) or f"the rate of {part.label(base)} is 0",
         )

@@ -22,6 +22,7 @@ class Slice:
     attributes: tuple[str, ...]
     counts: Counts
     rates: Rates
+    groups: tuple[tuple[str, ...], ...]
 
     @property
     def name(self) -> str:
@@ -35,11 +36,11 @@ class Slice:
 
     def where(self, group: int) -> Mapping[str, str]:
         """`where` of one group."""
-        return dict(zip(self.attributes, self.counts.groups[group], strict=True))
+        return dict(zip(self.attributes, self.groups[group], strict=True))
 
     def label(self, group: int) -> str:
         """The name of one group."""
-        return " × ".join(self.counts.groups[group])
+        return " × ".join(self.groups[group])
 
 
 def require_binary(subject: Subject) -> None:
@@ -75,14 +76,14 @@ def overall(subject: Subject, context: Context) -> Slice:
 
 def slices(subject: Subject, context: Context) -> Iterator[Slice]:
     """The slices of the subject, each with its rates."""
-    for attributes in subject.slices:
+    for attributes in context.track(subject.slices, "groups"):
         yield slice_of(subject, context, attributes)
 
 
 def slice_of(subject: Subject, context: Context, attributes: tuple[str, ...]) -> Slice:
     """The slice over some attributes or strata."""
     counts = counts_of(subject, context, attributes)
-    return Slice(attributes=attributes, counts=counts, rates=rates(counts))
+    return Slice(attributes=attributes, counts=counts, rates=rates(counts), groups=counts.groups)
 
 
 def reference(subject: Subject, part: Slice, rate: str) -> int | None:

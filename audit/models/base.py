@@ -58,43 +58,42 @@ def predict(answer: Answer, inputs: Any, reading: Reading) -> Floats:
     """Scores of all rows: (n,) the positive class, or (n, k) where there are more than two; raises ModelError."""
     if not len(inputs):
         return np.empty(0 if len(reading.order) == 2 else (0, len(reading.order)))
-    parts = [_numbers(part, rows) for part, rows in _batches(answer, inputs, reading.batch_size)]
+    parts = list(_batches(answer, inputs, reading.batch_size))
     shapes = sorted({part.shape[1:] for part in parts})
     if len(shapes) > 1:
         raise ModelError(f"the model's output has another shape from batch to batch: {shapes}")
     return _scores(np.concatenate(parts), reading)
 
 
-def _batches(answer: Answer, inputs: Any, size: int) -> Iterator[tuple[Any, int]]:
-    """Raw outputs batch by batch, with the rows asked; a batch too large for the memory is halved."""
+def _batches(answer: Answer, inputs: Any, size: int) -> Iterator[NDArray[Any]]:
+    """Raw outputs batch by batch; a batch too large for the memory is halved."""
     start, total = 0, len(inputs)
     size = max(1, min(size, total))
     while start < total:
         stop = min(start + size, total)
         try:
-            part = answer(_slice(inputs, start, stop))
+            part = _numbers(answer(_slice(inputs, start, stop)), stop - start)
         except (Stopped, ModelError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if not _out_of_memory(error):
                 raise ModelError(f"the model raised {type(error).__name__}: {error}") from error
             if size == 1:
                 raise ModelError("the model runs out of memory even for one row") from error
             size = size // 2
         else:
-            yield part, stop - start
+            yield part
             start = stop
 
 
 def _slice(inputs: Any, start: int, stop: int) -> Any:
-    if start == 0 and stop == len(inputs):
-        return inputs
+    # Always a copy: a model that writes into its input must not write into the data.
     if isinstance(inputs, Tabular):
-        return inputs.with_values(inputs.values[start:stop])
-    return inputs[start:stop] if isinstance(inputs, np.ndarray) else inputs.take(np.arange(start, stop))
+        return inputs.with_values(inputs.values[start:stop].copy())
+    return inputs[start:stop].copy() if isinstance(inputs, np.ndarray) else inputs.take(np.arange(start, stop))
 
 
-def _out_of_memory(error: Exception) -> bool:
+def _out_of_memory(error: BaseException) -> bool:
     # By name, so that a machine without torch need not import it; the text is what torch raises on the CPU.
     return (
         isinstance(error, MemoryError)

@@ -35,7 +35,7 @@ def build(factory: str, base: Path) -> Any:
             return function()
         except Stopped:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelError(f"factory {factory!r} raised {type(error).__name__}: {error}") from error
 
 

@@ -80,6 +80,8 @@ def _everyone(subject: Subject) -> _Rows:
     data, ones = subject.data, np.ones(len(subject.y))
     people = ones if data.frequency is None else data.frequency.astype(np.float64)
     binary, decision, score = len(data.classes) <= 2, subject.decision, subject.score
+    if score is not None and score.ndim == 1 and not binary:
+        decision, score = None, None  # one score says nothing about three classes
     if score is not None and score.ndim == 2:
         decision, score = score.argmax(axis=1), score[np.arange(len(score)), 1 if binary else subject.y]
     place = np.zeros(len(subject.y), dtype=np.int64) if score is None or not binary else places(score, people)

@@ -154,7 +154,9 @@ def _redact_rulings(rulings: tuple[Ruling, ...], hidden: set[str], least: int) -
         first = bool(slices) and slices[0].ref in hidden
         return replace(ruling, slices=slices, reason=note if first else ruling.reason)
 
-    return tuple(redacted(ruling) for ruling in rulings)
+    # The limit of a promise against a baseline is the group's own old figure.
+    told = (r for r in rulings if not (r.origin == "baseline" and any(piece.ref in hidden for piece in r.slices)))
+    return tuple(redacted(ruling) for ruling in told)
 
 
 # ---------------------------------------------------------------------------------------------- the record

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from audit.core import ALL, Cell, Measure
 
 NBSP = "\u00a0"
+NOTHING = 1e-13  # in a table, less than this is rounding
 SUPPRESSED = "suppressed (n < "
 LABELS: Mapping[str, str] = {
     "auc": "AUC",
@@ -184,7 +185,9 @@ def cell(content: Cell) -> str:
         return "undefined"
     if isinstance(content, bool | str):
         return str(content)
-    return _minus(f"{content:,}" if isinstance(content, int) else f"{content + 0.0:.4g}")
+    if isinstance(content, int):
+        return _minus(f"{content:,}")
+    return _minus(f"{0.0 if abs(content) < NOTHING else content:.4g}")
 
 
 def shown(measure: Measure, apart: float | None = None) -> str:

@@ -12,7 +12,7 @@ from markupsafe import escape
 from audit.codec import suggest
 from audit.core import Measure, Report, UsageError
 from audit.reports import format as fmt
-from audit.reports.render import render, write
+from audit.reports.render import render, sentence, write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,9 @@ class NotebookReport(Report):
     def of(cls, report: Report) -> NotebookReport:
         """The same record, with the conveniences."""
         return cls(**{field.name: getattr(report, field.name) for field in fields(Report)})
+
+    def __repr__(self) -> str:
+        return f"<audit of {fmt.one_line(self.spec.system.name)}: {sentence(self)}>"
 
     def _repr_html_(self) -> str:
         """The page in a frame of its own, so that its style and the notebook's do not meet."""

@@ -26,8 +26,10 @@ def write(text: str, path: str | Path) -> Path:
 
     A reader finds the old file or the new one, never half of it.
     """
-    target = Path(path)
+    target = Path(path).resolve()  # a link stays, and what it points to is replaced
     temporary = None
+    if target.exists() and not target.is_file():
+        raise OutputError(f"cannot write {path}: it is there and is no regular file")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:80]}.", suffix=".part")
@@ -36,9 +38,10 @@ def write(text: str, path: str | Path) -> Path:
         Path(temporary).chmod(_mode(target))
         Path(temporary).replace(target)
     except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
     return target
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from audit.core import Measure, Report, Ruling
 from audit.reports import format
+from audit.reports.arrange import redact
 from audit.reports.render import sentence
 
 if TYPE_CHECKING:
@@ -21,11 +22,15 @@ def show(report: Report, paths: Sequence[Path]) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    report = redact(report)
     console = Console(stderr=True, highlight=False, soft_wrap=False)
     console.print()
     console.print(Text(sentence(report), style="bold"))
     if report.all_rulings or report.verdict.headline:
         console.print(_promises(report) if report.all_rulings else _headlines(report))
+    for ruling in report.all_rulings:
+        if ruling.outcome == "error":
+            console.print(Text(format.one_line(ruling.reason), style="yellow"), soft_wrap=True)
     for outcome in report.all_outcomes:
         if outcome.status in ("error", "stopped"):
             console.print(Text(format.one_line(f"{outcome.check}: {outcome.status}: {outcome.reason}"), style="yellow"))

@@ -6,13 +6,15 @@ import hashlib
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit import codec, engine
-from audit.core import DataError, Device, Report, UsageError
+from audit.carbon import meter
+from audit.core import AuditError, DataError, Device, Report, UsageError
 from audit.engine import Progress, silent
 from audit.subject import assemble, prepare
 
@@ -34,16 +36,17 @@ def examine(
     allow_inconclusive: bool = False,
 ) -> Report:
     """Audit what a configuration file describes; the arguments override its [checks] only and [run]."""
-    started = time.monotonic()
+    started, reading = time.monotonic(), meter.start()
     spec = codec.read_spec(config)
     overrides: dict[str, Any] = {"seed": seed, "device": device, "max_seconds": max_seconds}
     given = {name: value for name, value in overrides.items() if value is not None}
-    spec = replace(spec, run=replace(spec.run, **given))
+    spec = codec.validate(replace(spec, run=replace(spec.run, **given)), "command line")
     if only:
         spec = replace(spec, checks=replace(spec.checks, only=tuple(only)))
-    engine.plan(spec)
-    progress(0, None, "reading the data and the model")
-    subject = prepare(spec, config.resolve().parent)
+    with _named(config):
+        engine.plan(spec)
+        progress(0, None, "reading the data and the model")
+        subject = prepare(spec, config.resolve().parent)
     return engine.run(
         spec,
         subject,
@@ -53,7 +56,17 @@ def examine(
         hashes={"config": hashlib.sha256(config.read_bytes()).hexdigest()},
         base=config.resolve().parent,
         allow_inconclusive=allow_inconclusive,
+        reading=reading,
     )
+
+
+@contextmanager
+def _named(config: Path) -> Iterator[None]:
+    """Messages from here on name the configuration that they speak of."""
+    try:
+        yield
+    except AuditError as error:
+        raise type(error)("\n".join(f"{config}: {line}" for line in str(error).splitlines())) from error
 
 
 def _command(config: Path, only: Sequence[str], given: Mapping[str, Any]) -> str:
@@ -67,7 +80,7 @@ def run(
     model: Any = None,
     data: Any = None,
     *,
-    sensitive_features: Sequence[str] = (),
+    sensitive_features: str | Sequence[str] = (),
     label: str | None = None,
     positive: str | bool | int | float = 1,
     decision: str | None = None,
@@ -123,7 +136,9 @@ def run(
 
     if data is None:
         raise UsageError("data: give a frame, a path or a Dataset; got None")
-    started = time.monotonic()
+    if isinstance(sensitive_features, str):
+        sensitive_features = [sensitive_features]
+    started, reading = time.monotonic(), meter.start()
     document = {
         "system": {"name": name or _name_of(model)},
         "model": {"kind": "predictions", "output": output},
@@ -157,6 +172,7 @@ def run(
             assemble(spec, dataset, wrapped),
             progress=show,
             started=started,
+            reading=reading,
             command="audit.run(model, data, ...)",
         )
     return NotebookReport.of(report)

@@ -87,7 +87,10 @@ def _text(guesses: Mapping[str, Guess], source: Path | None, target: Path) -> st
             lines.append(f"{role} = {json.dumps(guesses[role].value[0])}  # {_comment(guesses[role].reason)}")
         else:
             lines.append(f'# {role} = "..."  # {meaning}')
-    lines += ["# threshold = 0.5", ""]
+    if "threshold" in guesses:
+        lines.append(f"threshold = {float(guesses['threshold'].value[0])}  # {_comment(guesses['threshold'].reason)}")
+    lines += [] if "threshold" in guesses else ["# threshold = 0.5"]
+    lines.append("")
     attributes = guesses["attributes"].value if "attributes" in guesses else ()
     lines += ["[groups]", f"attributes = {json.dumps(list(attributes))}  # protected attributes", GROUPS]
     lines += [_gate(attribute) for attribute in attributes]
