@@ -95,10 +95,7 @@ def test_fewer_checks_change_no_other_number(tmp_path):
     whole = {o.check: o for o in codec.read_record(tmp_path / "all" / "result.json").outcomes}
     some = codec.read_record(tmp_path / "some" / "result.json")
     assert {o.check for o in some.outcomes} == {
-        "explain.cases",
-        "fairness.error_rates",
-        "fairness.impact_ratio",
-        "fairness.selection",
+        id for id in whole if id == "explain.cases" or id.startswith("fairness.")
     }
     assert all(whole[outcome.check] == outcome for outcome in some.outcomes)
     assert {"performance.overall", "carbon.audit"} <= {t.topic.split("(")[-1].rstrip(")") for t in some.not_tested}
@@ -155,7 +152,7 @@ def test_max_seconds_leaves_a_valid_partial_record(tmp_path):
     report = codec.read_record(tmp_path / "result.json")
     assert not report.complete
     assert all("deadline" in o.reason for o in report.outcomes if o.status == "stopped")
-    assert {o.status for o in report.outcomes} == {"stopped"}
+    assert {o.status for o in report.outcomes} == {"stopped", "not_applicable"}
 
 
 @pytest.mark.parametrize("kind", ["checks", "explainers", "families", "worlds", "renderers"])

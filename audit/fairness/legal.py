@@ -13,8 +13,7 @@ from audit import stats
 from audit.core import Cell, Codes, Context, DataError, Evidence, Ints, Measure, NotApplicable, Subject, Table
 from audit.fairness.counts import Counts, count
 from audit.fairness.measures import bounded, measured
-from audit.fairness.rates import rates
-from audit.fairness.slices import Slice, counts_of, reference, require_binary
+from audit.fairness.slices import counts_of, reference, require_binary, sliced
 from audit.registry import check
 
 _SEXES = ("sex", "gender")
@@ -154,7 +153,7 @@ def plain(counts: Counts, index: int | None = None) -> Counts:
 def _impacts(
     subject: Subject, counts: Counts, where: Mapping[str, str], level: float, rows: list[tuple[Cell, ...]]
 ) -> Iterator[Measure]:
-    part = Slice(attributes=counts.attributes, counts=counts, rates=rates(counts))
+    part = sliced(counts)
     base = reference(subject, part, "selection_rate")
     if base is None:
         return

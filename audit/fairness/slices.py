@@ -82,8 +82,12 @@ def slices(subject: Subject, context: Context) -> Iterator[Slice]:
 
 def slice_of(subject: Subject, context: Context, attributes: tuple[str, ...]) -> Slice:
     """The slice over some attributes or strata."""
-    counts = counts_of(subject, context, attributes)
-    return Slice(attributes=attributes, counts=counts, rates=rates(counts), groups=counts.groups)
+    return sliced(counts_of(subject, context, attributes))
+
+
+def sliced(counts: Counts) -> Slice:
+    """The slice over the attributes of some counts."""
+    return Slice(attributes=counts.attributes, counts=counts, rates=rates(counts), groups=counts.groups)
 
 
 def reference(subject: Subject, part: Slice, rate: str) -> int | None:
