@@ -27,7 +27,7 @@ _HOMES: dict[str, str] = {
     "gap": "comparisons",
     "NAMED": "disparities",
     "Disparity": "disparities",
-    "disparities": "disparities",
+    "all_disparities": "disparities",
     "disparity": "disparities",
     "Finding": "inference",
     "Null": "inference",

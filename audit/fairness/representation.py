@@ -35,7 +35,7 @@ class Shares:
     method: str
 
 
-def representation(counts: ArrayLike, target: ArrayLike | None = None, *, level: float = 0.95) -> Shares:
+def group_shares(counts: ArrayLike, target: ArrayLike | None = None, *, level: float = 0.95) -> Shares:
     """The share of each group with Wilson's interval, and the total variation distance to a target.
 
     counts (g,): people or samples, effective numbers allowed. target (g,): shares that sum to 1, by default equal ones.
@@ -213,7 +213,7 @@ def representation_check(
                 "total_variation", np.nan, n=0, where={attribute: ALL}, better="zero", why="no group is known"
             )
             continue
-        found = representation(effective, aims.get(attribute), level=context.confidence)
+        found = group_shares(effective, aims.get(attribute), level=context.confidence)
         origin = "as configured" if attribute in aims else "equal shares"
         yield from _measures(found, attribute, codes.levels, int(people.sum()), f"target: {origin}")
 
