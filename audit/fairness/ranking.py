@@ -321,9 +321,8 @@ def _lists(rows: Rows, ranked: _List, context: Context, replicates: int) -> Iter
             yield measured(name, np.nan, **facts)
         return
     value, edges = _ndkl(ranked, rows.members), np.cumsum(sizes)[:-1]
-    places = np.sort(
-        np.concatenate(rows.members)
-    )  # in the order of rows within groups of equal codes, no draw depends on it
+    known = np.concatenate(rows.members)
+    places = known[np.argsort(ranked.block[known], kind="stable")]  # a draw then does not depend on the order of rows
     turns = context.track(range(replicates), "random orders")
     drawn = np.array([_ndkl(ranked, np.split(context.rng.permutation(places), edges)) for _ in turns])
     low, high = stats.percentile_interval(drawn, context.confidence)
