@@ -10,7 +10,8 @@ from scipy.stats import binomtest
 from subjects import context_of, find, subject_of
 
 from audit.core import ALL, DataError, UsageError
-from audit.fairness import group_shares, rogan_gladen, total_variation
+from audit.fairness import group_shares, retrieval, rogan_gladen, total_variation
+from audit.fairness.ranking import ndkl, skew
 from audit.fairness.representation import _distance_bounds, _nearest_shares, representation_check
 
 
@@ -146,6 +147,59 @@ def test_nobody():
     found = group_shares([0, 0])
     assert np.isnan(found.share).all()
     assert np.isnan(found.total_variation_bounds).all()
+
+
+# ------------------------------------------------------------------------------------------------ retrieval
+@given(seed=st.integers(0, 10**6), groups=st.integers(2, 4))
+def test_retrieval_by_brute_force(seed, groups):
+    rng = np.random.default_rng(seed)
+    shown, target, k = rng.integers(0, groups, (3, 8)), rng.dirichlet(np.ones(groups)), 6
+    found = retrieval(shown, target, k=k)
+    for query, row in enumerate(shown):
+        skews, total, weights = [], 0.0, 0.0
+        for i in range(1, k + 1):
+            share = [np.mean(row[:i] == g) for g in range(groups)]
+            divergence = sum(p * np.log(p / t) for p, t in zip(share, target, strict=True) if p)
+            total, weights = total + divergence / np.log2(i + 1), weights + 1 / np.log2(i + 1)
+        skews = [np.log(p / t) if p else -np.inf for p, t in zip(share, target, strict=True)]
+        assert found.max_skew[query] == pytest.approx(max(skews))
+        assert found.min_skew[query] == pytest.approx(min(skews))
+        assert found.ndkl[query] == pytest.approx(total / weights)
+
+
+def test_retrieval_is_the_ranking_of_one_list():
+    rng = np.random.default_rng(3)
+    row = rng.permutation(np.repeat([0, 1, 2], [10, 6, 4]))
+    found = retrieval(row[None], [0.5, 0.3, 0.2], k=20)
+    score = -np.arange(20.0)
+    assert found.ndkl[0] == pytest.approx(ndkl(score, sensitive_features=row), abs=1e-12)
+    short = retrieval(row[None], [0.5, 0.3, 0.2], k=12)
+    skews = skew(score, 12, sensitive_features=row)
+    assert (short.max_skew[0], short.min_skew[0]) == pytest.approx((skews.max(), skews.min()))
+    assert (found.max_skew[0], found.min_skew[0]) == pytest.approx((0, 0), abs=1e-12)
+
+
+def test_retrieval_means_and_edges():
+    rng = np.random.default_rng(0)
+    shown = rng.integers(0, 2, (400, 10))
+    means = retrieval(shown).means()
+    peer = retrieval(shown).ndkl
+    assert means["ndkl"][0] == pytest.approx(peer.mean())
+    assert means["ndkl"][1] < peer.mean() < means["ndkl"][2]
+    one = retrieval(np.zeros((2, 3), dtype=int), [0.5, 0.5], k=3)
+    np.testing.assert_allclose(one.max_skew, np.log(2))
+    assert one.means()["min_skew"][0] == -np.inf
+    unwanted = retrieval([[1, 1]], [1.0, 0.0], k=2)
+    assert unwanted.max_skew[0] == np.inf
+    assert unwanted.ndkl[0] == np.inf
+    nobody = retrieval([[0, 0]], [1.0, 0.0], k=2)  # a group neither wanted nor shown has no skew
+    assert (nobody.max_skew[0], nobody.min_skew[0], nobody.ndkl[0]) == (0.0, 0.0, 0.0)
+    unknown = retrieval([[-1, -1, 0], [-1, 0, 1]], [0.5, 0.5], k=2)
+    assert np.isnan([unknown.max_skew[0], unknown.min_skew[0], unknown.ndkl[0]]).all()
+    assert unknown.max_skew[1] == pytest.approx(np.log(2))
+    for groups, facts in (([0, 1], {}), ([[0, 1]], {"k": 3}), ([[0, 5]], {"k": 2, "target": [0.5, 0.5]})):
+        with pytest.raises(UsageError, match="groups"):
+            retrieval(groups, **facts)
 
 
 # ------------------------------------------------------------------------------------------------- the check
