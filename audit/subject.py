@@ -29,12 +29,13 @@ def prepare(spec: Spec, base: Path) -> Subject:
 
 def assemble(spec: Spec, data: Dataset, model: Model | None) -> Subject:
     """The subject over a data set and a model (None: the recorded predictions are judged)."""
+    from audit.data.readers import predicts_number
+
     if len(data) == 0:
         raise DataError(f"{data.origin.name}: has no rows; at least one is needed")
     score = data.score if model is None or data.inputs is None else model.predict(data.inputs)
-    decision = data.decision if model is None else _decide(score, spec.data.threshold)
-    if decision is None:
-        decision = _decide(score, spec.data.threshold)
+    cut = None if predicts_number(spec) else _decide(score, spec.data.threshold)
+    decision = data.decision if model is None and data.decision is not None else cut
     return Subject(
         model=model,
         data=data,
@@ -94,6 +95,8 @@ def fingerprint(data: Dataset) -> str:
     inputs = data.inputs.values if isinstance(data.inputs, Tabular) else None
     for column in (data.y, data.decision, data.score, data.weights, data.frequency, inputs, *coded):
         state.update(b"-" if column is None else np.ascontiguousarray(column).tobytes())
+    if data.target is not None:
+        state.update(data.target.tobytes())
     return state.hexdigest()
 
 
