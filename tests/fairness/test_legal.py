@@ -66,7 +66,9 @@ def test_all_positions_together(ricci):
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=2, max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_every_figure_against_fractions(pairs):
-    counts = from_counts([f"g{i}" for i in range(len(pairs))], n=[k + r for k, r in pairs], selected=[k for k, _ in pairs])
+    counts = from_counts(
+        [f"g{i}" for i in range(len(pairs))], n=[k + r for k, r in pairs], selected=[k for k, _ in pairs]
+    )
     rates = [Fraction(k, k + r) if k + r else None for k, r in pairs]
     known = [rate for rate in rates if rate is not None]
     found = four_fifths(counts)
@@ -127,7 +129,9 @@ def test_selection_example_of_the_rule(test_data, axis):
     for _, row in table.iterrows():
         each = found[tuple(row[AXES[axis]])]
         assert (each.n, each.selected) == (row["n_applicants"], row["n_selected"])
-        assert each.rate == pytest.approx(row["published_selection_rate"], abs=0.51 * 10 ** -min(digits, 3 if axis != "sex" else 2))
+        assert each.rate == pytest.approx(
+            row["published_selection_rate"], abs=0.51 * 10 ** -min(digits, 3 if axis != "sex" else 2)
+        )
         assert each.impact_ratio == pytest.approx(row["published_impact_ratio"], abs=1.01 * 10**-digits)
         assert not each.excluded
     if axis == "race_ethnicity":
