@@ -29,13 +29,14 @@ def prepare(spec: Spec, base: Path) -> Subject:
 
 def assemble(spec: Spec, data: Dataset, model: Model | None) -> Subject:
     """The subject over a data set and a model (None: the recorded predictions are judged)."""
+    from audit.data.readers import predicts_number
+
     if len(data) == 0:
         raise DataError(f"{data.origin.name}: has no rows; at least one is needed")
     score = data.score if model is None or data.inputs is None else model.predict(data.inputs)
     notes = (*data.notes, *_notes(data, model, score))
-    decision = data.decision if model is None else _decide(score, spec.data.threshold)
-    if decision is None:
-        decision = _decide(score, spec.data.threshold)
+    cut = None if predicts_number(spec) else _decide(score, spec.data.threshold)
+    decision = data.decision if model is None and data.decision is not None else cut
     if decision is not None and len(decision) > 1 and not np.ptp(decision):
         word = "positive" if decision[0] else "negative"
         notes = (*notes, f"Every decision is {word}: look at the threshold ({spec.data.threshold:g}) and the scores.")
@@ -108,6 +109,8 @@ def fingerprint(data: Dataset) -> str:
     inputs = data.inputs.values if isinstance(data.inputs, Tabular) else None
     for column in (data.y, data.decision, data.score, data.weights, data.frequency, inputs, *coded):
         state.update(b"-" if column is None else np.ascontiguousarray(column).tobytes())
+    if data.target is not None:
+        state.update(data.target.tobytes())
     names = [(name, codes.levels) for name, codes in (*data.groups.items(), *data.strata.items())]
     state.update(repr((names, data.names, data.classes)).encode())
     return state.hexdigest()

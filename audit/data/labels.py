@@ -72,7 +72,7 @@ def _complete(array: pa.Array, name: str, role: str) -> Codes:
     if distinct > MOST_CLASSES:
         raise DataError(
             f"{role}: column {name!r} has {distinct} distinct values, more than {MOST_CLASSES}: "
-            "it looks like a regression target, which is not supported in this version"
+            "it looks like a regression target; a number to predict is named as [data] target"
         )
     coded = codes(array, name, unknown=("",))
     missing = np.flatnonzero(~coded.known())

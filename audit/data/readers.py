@@ -58,13 +58,17 @@ def _dataset(frame: Frame, spec: Spec, origin: Origin, *, with_inputs: bool) -> 
     data, notes = spec.data, list[str]()
     y, classes = _label(frame, spec, notes)
     score = None if data.score is None else floats(column(frame, data.score, "data.score"), data.score, "data.score")
+    target = (
+        None if data.target is None else floats(column(frame, data.target, "data.target"), data.target, "data.target")
+    )
     names = _feature_names(frame, spec, notes) if with_inputs else ()
     return Dataset(
         inputs=features(frame, names) if names else None,
         groups=_groups(frame, spec.groups),
         origin=origin,
         y=y,
-        decision=_decision(frame, data, score, notes),
+        target=target,
+        decision=_decision(frame, data, None if predicts_number(spec) else score, notes),
         score=score,
         weights=None if data.weight is None else weights(column(frame, data.weight, "data.weight"), data.weight),
         strata={name: codes(column(frame, name, "data.strata"), name) for name in data.strata},
@@ -72,6 +76,11 @@ def _dataset(frame: Frame, spec: Spec, origin: Origin, *, with_inputs: bool) -> 
         classes=classes,
         notes=tuple(notes),
     )
+
+
+def predicts_number(spec: Spec) -> bool:
+    """Whether the score is a predicted number, at which no threshold makes a decision."""
+    return spec.model.output == "value" or (spec.data.target is not None and spec.data.label is None)
 
 
 def _label(frame: Frame, spec: Spec, notes: list[str]) -> tuple[Ints | None, tuple[str, ...]]:
@@ -110,12 +119,12 @@ def _groups(frame: Frame, spec: GroupSpec) -> Mapping[str, Codes]:
 def _feature_names(frame: Frame, spec: Spec, notes: list[str]) -> tuple[str, ...]:
     """The features: as named, else every column without another role that a model could read."""
     data = spec.data
-    outcomes = {data.label, data.decision, data.score}
+    outcomes = {data.label, data.target, data.decision, data.score}
     if data.features is not None:
         leaks = [name for name in data.features if name in outcomes]
         if leaks:
             raise DataError(
-                f"data.features: {listed(leaks)} is the label, decision or score, which a model may not read"
+                f"data.features: {listed(leaks)} is the label, decision or score, or the target, which a model may not read"
             )
         return data.features
     others = outcomes | set(attributes(spec.groups)) | {data.weight} | set(data.strata)

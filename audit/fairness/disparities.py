@@ -101,7 +101,7 @@ def disparity(counts: Counts, name: str, *, level: float = 0.95, agg: Fold = "wo
     )
 
 
-def disparities(counts: Counts, names: Sequence[str] | None = None, *, level: float = 0.95) -> tuple[Disparity, ...]:
+def all_disparities(counts: Counts, names: Sequence[str] | None = None, *, level: float = 0.95) -> tuple[Disparity, ...]:
     """The named comparisons, by default all that the counts allow. Raises DataError and UsageError."""
     possible = defined(counts.labels, counts.decisions, {**RATES, **INDEXES})
     chosen = [name for name, named in NAMED.items() if set(named.rates) <= set(possible)] if names is None else names
@@ -156,7 +156,7 @@ def named_disparities(
     if labelled:
         yield _drawn(everyone, "generalized_entropy_index", {}, replicates, context, _first(alpha))
     for part in slices(subject, context):
-        yield from (_measure(part, each) for each in disparities(part.counts, level=level))
+        yield from (_measure(part, each) for each in all_disparities(part.counts, level=level))
         yield from _epsilons(part, concentration, level)
         for name, statistic in _table_figures(alpha, concentration).items() if labelled else ():
             yield _drawn(part, name, part.everywhere, replicates, context, statistic)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from audit import stats
 from audit.core import DataError, Floats, Ints, UsageError
@@ -49,8 +50,8 @@ def reweighing(y_true: ArrayLike, *, sensitive_features: Any, weights: ArrayLike
         raise DataError(f"y_true, sensitive_features: differ in length, {len(y)} and {len(group)}")
     w = _weights(weights, len(y))
     names, place = np.unique(group, return_inverse=True)
-    cells = np.bincount(place * (y.max(initial=0) + 1) + y, w, len(names) * (y.max(initial=0) + 1))
-    table = cells.reshape(len(names), -1)
+    shape = (len(names), int(y.max(initial=0)) + 1)
+    table = np.bincount(place * shape[1] + y, w, shape[0] * shape[1]).reshape(shape)
     expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / (table.sum() or 1.0)
     return np.asarray(w * stats.divide(expected, table, 0.0)[place, y])
 
@@ -120,15 +121,16 @@ def optimise_thresholds(
     if not (0.0 <= limit <= 1.0 and grid >= 2):
         raise UsageError(f"limit: allowed is 0 to 1, grid: at least 2; got {limit} and {grid}")
     group, groups, attributes = _groups(sensitive_features)
-    columns = (group, _labels(y_true, len(group)), _scores(score, len(group)), _weights(weights, len(group)))
-    group, y, values, w = (column[group < len(groups)] for column in columns)
+    y, values, w = _labels(y_true, len(group)), _scores(score, len(group)), _weights(weights, len(group))
     if not groups:
         raise DataError("sensitive_features: there is nobody of known group")
-    pay = _pay(y, w, objective)
+    known = np.flatnonzero(group < len(groups))
+    pay = _pay(y, w, known, objective)
     size = min(grid, max(8, WINDOWS // len(groups))) if len(_RATES[constraint]) == 2 else grid
-    paths = [_path(values, y, w, pay, group == i, _RATES[constraint], size) for i in range(len(groups))]
+    members = np.split(known[np.argsort(group[known], kind="stable")], np.cumsum(np.bincount(group[known]))[:-1])
+    paths = [_path(values, y, w, pay, rows, _RATES[constraint], size) for rows in members]
     chosen = _best(paths, limit)
-    everyone = _path(values, y, w, pay, np.ones(len(y), dtype=bool), (), grid)
+    everyone = _path(values, y, w, pay, known, (), grid)
     return ThresholdRule(
         attributes=attributes,
         groups=groups,
@@ -142,23 +144,20 @@ def optimise_thresholds(
     )
 
 
-def _pay(y: Ints, w: Floats, objective: Objective) -> Floats:
-    """What a right decision on each person adds to the objective (n,)."""
+def _pay(y: Ints, w: Floats, known: Ints, objective: Objective) -> Floats:
+    """What a right decision on each person (n,) adds to the objective among people of known group."""
     if objective == "accuracy":
-        return stats.divide(w, w.sum(), 0.0)
-    totals = np.array([w[y == 0].sum(), w[y == 1].sum()])
+        return stats.divide(w, w[known].sum(), 0.0)
+    totals = np.bincount(y[known], w[known], 2)
     if (totals <= 0).any():
         raise DataError("y_true: balanced_accuracy needs both labels")
     return np.asarray(w / totals[y] / 2.0)
 
 
-def _path(
-    score: Floats, y: Ints, w: Floats, pay: Floats, inside: NDArray[np.bool_], rates: Sequence[str], size: int
-) -> _Path:
+def _path(score: Floats, y: Ints, w: Floats, pay: Floats, rows: Ints, rates: Sequence[str], size: int) -> _Path:
     """Cumulated over falling thresholds, from nobody to everybody."""
-    order = np.argsort(-score[inside], kind="stable")
-    s, weight, worth = (column[inside][order] for column in (score, w, pay))
-    label = y[inside][order]
+    order = rows[np.argsort(-score[rows], kind="stable")]
+    s, weight, worth, label = score[order], w[order], pay[order], y[order]
     last = np.flatnonzero(np.append(np.diff(s) != 0, True)) if len(s) else np.empty(0, dtype=np.int64)
 
     def falling(amount: Floats) -> Floats:
@@ -184,20 +183,20 @@ def _best(paths: Sequence[_Path], limit: float) -> list[int]:
     The lower end of the best window is a rate that some group attains, so these are all tried. Rates rise along a path:
     a window is a run of places, and its best place the maximum of a range.
     """
-    ends = []
-    for place in range(len(paths[0].rates)):
-        there = [path.rates[place] for path in paths]
-        ends.append(np.unique(np.concatenate([rate for rate in there if rate is not None] or [np.zeros(1)])))
-    shape = tuple(len(end) for end in ends)
-    total = np.zeros(shape)
-    runs = [_runs(path, ends, limit) for path in paths]
-    picks = []
-    for path, (start, stop) in zip(paths, runs, strict=True):
-        pick = _range_argmax(path.gain, start, stop)
-        total += np.where(stop > start, path.gain[pick], -np.inf)
-        picks.append(pick)
-    best = np.unravel_index(int(np.argmax(total)), shape)
-    return [int(pick[best]) for pick in picks]
+    rates = range(len(paths[0].rates))
+    ends = [_ends([path.rates[place] for path in paths], WINDOWS if len(rates) > 1 else WINDOWS * 4) for place in rates]
+    total = np.zeros(tuple(len(end) for end in ends))
+    for path in paths:
+        start, stop = _runs(path, ends, limit)
+        total += np.where(stop > start, path.gain[_range_argmax(path.gain, start, stop)], -np.inf)
+    best = [end[[i]] for end, i in zip(ends, np.unravel_index(int(np.argmax(total)), total.shape), strict=True)]
+    return [int(_range_argmax(path.gain, *_runs(path, best, limit)).ravel()[0]) for path in paths]
+
+
+def _ends(rates: Sequence[Floats | None], most: int) -> Floats:
+    """The lower ends of the windows to try: every rate that is attained, or so many of them, evenly spread."""
+    found = np.unique(np.concatenate([rate for rate in rates if rate is not None] or [np.zeros(1)]))
+    return found[np.unique(np.linspace(0, len(found) - 1, min(len(found), most)).round().astype(np.int64))]
 
 
 def _runs(path: _Path, ends: Sequence[Floats], limit: float) -> tuple[Ints, Ints]:
@@ -267,7 +266,10 @@ def exponentiated_gradient(
     group, _, _ = _groups(sensitive_features)
     moment = getattr(reductions, _MOMENTS[constraint])(difference_bound=limit)
     mitigator = reductions.ExponentiatedGradient(estimator, moment, max_iter=max_iter)
-    return mitigator.fit(X, np.asarray(y_true), sensitive_features=group)
+    with warnings.catch_warnings():  # its use of pandas is its own affair
+        warnings.simplefilter("ignore", category=DeprecationWarning)
+        warnings.simplefilter("ignore", category=FutureWarning)
+        return mitigator.fit(X, np.asarray(y_true), sensitive_features=group)
 
 
 # ------------------------------------------------------------------------------------------ before and after

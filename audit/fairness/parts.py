@@ -320,9 +320,10 @@ def ratio_measures(
     """The smallest over the largest figure of all groups; `wide` was made at the level of `together`."""
     for name in names:
         value, low, high = wide.of(name)
-        with np.errstate(divide="ignore"):
-            gap, least, most = largest_difference(*(np.log(side) for side in (value, low, high)))
         zero = bool((value == 0.0).any())
+        with np.errstate(divide="ignore"):
+            logs = [np.log(side) for side in (value, low, high)]
+        gap, least, most = (np.nan, np.nan, np.nan) if zero else largest_difference(logs[0], logs[1], logs[2])
         yield measured(
             f"{name}_ratio",
             np.nan if zero else float(np.exp(-gap)),

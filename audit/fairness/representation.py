@@ -35,7 +35,7 @@ class Shares:
     method: str
 
 
-def representation(counts: ArrayLike, target: ArrayLike | None = None, *, level: float = 0.95) -> Shares:
+def group_shares(counts: ArrayLike, target: ArrayLike | None = None, *, level: float = 0.95) -> Shares:
     """The share of each group with Wilson's interval, and the total variation distance to a target.
 
     counts (g,): people or samples, effective numbers allowed. target (g,): shares that sum to 1, by default equal ones.
@@ -180,6 +180,56 @@ def _target(target: ArrayLike | None, groups: int) -> Floats:
     return np.asarray(aim / aim.sum())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Retrieval:
+    """Who is shown first, query by query (q,): skews are logarithms of a group's share over its target share.
+
+    max_skew: of the group shown most beyond its target; min_skew: of the one shown least, minus infinity where one is not
+    shown at all; ndkl: divergence of the first i results from the target, over all i.
+    """
+
+    max_skew: Floats
+    min_skew: Floats
+    ndkl: Floats
+
+    def means(self, level: float = 0.95) -> Mapping[str, tuple[float, float, float]]:
+        """Mean over the queries and its t interval, by name; infinite or NaN where a query is (student1908)."""
+        found = {}
+        for name in ("max_skew", "min_skew", "ndkl"):
+            values: Floats = getattr(self, name)
+            mean = float(values.mean()) if len(values) else np.nan
+            found[name] = (mean, *(stats.mean_interval(values, level) if np.isfinite(mean) else (np.nan, np.nan)))
+        return found
+
+
+def retrieval(groups: ArrayLike, target: ArrayLike | None = None, *, k: int = 10) -> Retrieval:
+    """MaxSkew@k, MinSkew@k and NDKL@k of ranked results, for many queries at once (geyik2019).
+
+    groups (q, r): the group of each result, best first, as numbers 0 to g - 1; -1 = unknown, left out. target (g,): the
+    shares that are wanted, by default equal ones; a group that is wanted nowhere makes its skew infinite where it
+    is shown. Queries whose first k results are all unknown get NaN. Raises UsageError.
+    """
+    shown = np.asarray(groups)
+    if shown.ndim != 2 or shown.dtype.kind not in "iu" or not 1 <= k <= shown.shape[1]:
+        raise UsageError(f"groups: allowed are whole numbers (q, r) with r of at least k = {k}, got {shown.shape}")
+    size = int(shown.max(initial=0)) + 1 if target is None else len(np.asarray(target))
+    if shown.max(initial=0) >= size or shown.min(initial=0) < -1:
+        raise UsageError(f"groups: allowed are -1 to {size - 1}, got {shown.min()} to {shown.max()}")
+    aim = _target(target, size)
+    counts = np.cumsum(shown[:, :k, None] == np.arange(size), axis=1)
+    share = stats.divide(counts, counts.sum(axis=2, keepdims=True))
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 shown, or 0 wanted, are infinities that belong here
+        ratio = np.log(share / aim)
+        divergence = np.where(share == 0.0, 0.0, share * ratio).sum(axis=2)
+    discount = np.where(np.isnan(divergence), 0.0, 1.0 / np.log2(np.arange(2, k + 2)))
+    top = np.where(((share[:, -1] > 0.0) | (aim > 0.0)), ratio[:, -1], np.nan)
+    return Retrieval(
+        max_skew=np.max(top, axis=1, initial=-np.inf, where=~np.isnan(top)) + 0.0 * share[:, -1, 0],
+        min_skew=np.min(top, axis=1, initial=np.inf, where=~np.isnan(top)) + 0.0 * share[:, -1, 0],
+        ndkl=stats.divide((np.nan_to_num(divergence, posinf=np.inf) * discount).sum(axis=1), discount.sum(axis=1)),
+    )
+
+
 # ------------------------------------------------------------------------------------------------ the check
 @check(
     "fairness.representation",
@@ -213,7 +263,7 @@ def representation_check(
                 "total_variation", np.nan, n=0, where={attribute: ALL}, better="zero", why="no group is known"
             )
             continue
-        found = representation(effective, aims.get(attribute), level=context.confidence)
+        found = group_shares(effective, aims.get(attribute), level=context.confidence)
         origin = "as configured" if attribute in aims else "equal shares"
         yield from _measures(found, attribute, codes.levels, int(people.sum()), f"target: {origin}")
 

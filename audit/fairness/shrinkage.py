@@ -25,8 +25,8 @@ _METHOD = "beta-binomial"
 class Shrunken:
     """Rates (g,) as counted and as shrunken, each with its bounds; NaN where undefined.
 
-    mean, strength: the beta distribution of rates that fits the groups best, and how many people it is worth; infinite
-    where the groups do not differ beyond chance. The estimates are averaged over all that fit nearly as well.
+    mean, strength: of the beta distribution that the groups' rates seem to come from, and how many people it is worth;
+    both are averages over all such distributions, as the estimates are.
     """
 
     raw: Floats
@@ -55,9 +55,7 @@ def shrink(k: ArrayLike, n: ArrayLike, level: float = 0.95) -> Shrunken:
     mean = strength = float("nan")
     if (size > 0.0).sum() >= FEWEST:
         centre, spread, chance = _posterior(hits, size)
-        best = int(np.argmax(chance))
-        mean = float(centre[best])
-        strength = float(stats.divide(1.0, spread[best] ** 2, np.inf))
+        mean, strength = float(chance @ centre), 1.0 / float(chance @ spread**2)
         estimate, low, high = _mixture(hits, size, centre, spread, chance, level)
     return Shrunken(
         raw=stats.divide(hits, size),
@@ -107,21 +105,35 @@ def _midpoints(low: float, high: float) -> Floats:
 def _mixture(
     k: Floats, n: Floats, centre: Floats, spread: Floats, chance: Floats, level: float
 ) -> tuple[Floats, Floats, Floats]:
-    """Mean and bounds of each group's mixture of beta distributions, the mixture taken as the beta of its moments."""
-    from scipy.special import betaincinv
+    """Mean and bounds of each group's mixture of beta distributions, equal groups taken together.
 
-    kept = chance > 1e-9
-    weight, strength = chance[kept] / chance[kept].sum(), spread[kept] ** -2.0
-    first, second = np.zeros(len(k)), np.zeros(len(k))
-    for w, m, s in zip(weight, centre[kept], strength, strict=True):
-        mean = (k + m * s) / (n + s)
-        first += w * mean
-        second += w * (mean * (1.0 - mean) / (n + s + 1.0) + mean**2)
-    variance = np.maximum(second - first**2, 1e-300)
-    size = np.maximum(first * (1.0 - first) / variance - 1.0, 1e-9)
-    tail = (1.0 - level) / 2.0
-    a, b = first * size, (1.0 - first) * size
-    return first, betaincinv(a, b, tail), betaincinv(a, b, 1.0 - tail)
+    Along the mean, the mixture of each strength is taken as the beta distribution of its moments.
+    """
+    pairs, place = np.unique(np.stack([k, n]), axis=1, return_inverse=True)
+    hits, size = pairs[0][:, None, None], pairs[1][:, None, None]
+    kept = chance.reshape(_GRID, _GRID).max(axis=0) > 1e-6
+    m, s, weight = (part.reshape(_GRID, _GRID)[:, kept] for part in (centre, spread**-2.0, chance))
+    share = weight / weight.sum(axis=0)
+    mean = (share * (hits + m * s) / (size + s)).sum(axis=1)
+    square = (share * (hits + m * s) * (hits + m * s + 1.0) / ((size + s) * (size + s + 1.0))).sum(axis=1)
+    total = np.maximum(mean * (1.0 - mean) / np.maximum(square - mean**2, 1e-300) - 1.0, 1e-9)
+    weight = weight.sum(axis=0) / weight.sum()
+    tails = ((1.0 - level) / 2.0, (1.0 + level) / 2.0)
+    low, high = (_quantile(mean * total, (1.0 - mean) * total, weight, tail) for tail in tails)
+    place = place.ravel()
+    return (mean @ weight)[place], low[place], high[place]
+
+
+def _quantile(a: Floats, b: Floats, weight: Floats, tail: float) -> Floats:
+    """Where mixtures (g,) of beta distributions a, b (g, c) have so much of their mass below, by bisection."""
+    from scipy.special import betainc
+
+    low, high = np.zeros(len(a)), np.ones(len(a))
+    for _ in range(26):
+        middle = (low + high) / 2.0
+        below = betainc(a, b, middle[:, None]) @ weight < tail
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return np.asarray((low + high) / 2.0)
 
 
 # ------------------------------------------------------------------------------------------------------ check

@@ -20,7 +20,7 @@ TOLERANCE = 1e-4  # how far a row of probabilities may be from summing to 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How raw outputs become scores: probability or logit, column of each class, largest batch."""
+    """How raw outputs become scores: probability, logit or plain number, column of each class, largest batch."""
 
     output: Output = "probability"
     order: tuple[int, ...] = (0, 1)
@@ -55,7 +55,7 @@ def matrix(inputs: Any) -> Floats:
 
 
 def predict(answer: Answer, inputs: Any, reading: Reading) -> Floats:
-    """Scores of all rows: (n,) the positive class, or (n, k) where there are more than two; raises ModelError."""
+    """Scores of all rows: (n,) the positive class or a number, (n, k) of more than two classes; raises ModelError."""
     if not len(inputs):
         return np.empty(0 if len(reading.order) == 2 else (0, len(reading.order)))
     parts = list(_batches(answer, inputs, reading.batch_size))
@@ -117,7 +117,9 @@ def _numbers(part: Any, rows: int) -> NDArray[Any]:
 def _scores(raw: NDArray[Any], reading: Reading) -> Floats:
     classes = len(reading.order)
     values = raw.astype(np.float64)
-    if (values.ndim == 1 and classes != 2) or (values.ndim == 2 and values.shape[1] != classes):
+    if reading.output != "value" and (
+        (values.ndim == 1 and classes != 2) or (values.ndim == 2 and values.shape[1] != classes)
+    ):
         came = "one column" if values.ndim == 1 else f"{values.shape[1]} columns"
         raise ModelError(f"the model returns {came}, but there are {classes} classes")
     wrong = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
@@ -126,12 +128,22 @@ def _scores(raw: NDArray[Any], reading: Reading) -> Floats:
         raise ModelError(
             f"the model's output is not finite in {wrong.sum()} of {len(values)} rows, first in row {row} (from 0): {values[row]}"
         )
+    if reading.output == "value":
+        return _numbers_only(values)
     probabilities = _from_logits(values) if reading.output == "logit" else values
     _check_probabilities(probabilities)
     if probabilities.ndim == 1:
         return probabilities if reading.order[1] == 1 else 1 - probabilities
     ordered = probabilities[:, reading.order]
     return np.ascontiguousarray(ordered[:, 1] if classes == 2 else ordered)
+
+
+def _numbers_only(values: Floats) -> Floats:
+    if values.ndim != 1:
+        raise ModelError(
+            f'model.output = "value": expected one number a row, the model returns {values.shape[1]} columns'
+        )
+    return values
 
 
 def _from_logits(logits: Floats) -> Floats:

@@ -23,13 +23,14 @@ FILES = (".skops", ".joblib", ".pkl")
 
 @family("sklearn", title="scikit-learn estimator")
 def wrap(estimator: Any, dataset: Dataset, spec: Spec) -> Wrapped:
-    """A fitted estimator or pipeline with predict_proba, xgboost's and lightgbm's included.
+    """A fitted estimator or pipeline with predict_proba, or a regressor's predict where model.output is "value".
 
     Fitted on named columns it gets a pandas frame with those columns, else the matrix (n, d). Its classes_ are matched
     with the data's by name. fairlearn's randomised classifiers are read through their probability of each class.
     Raises ModelError.
     """
-    method = _probabilities(estimator)
+    number = spec.model.output == "value"
+    method = "predict" if number and hasattr(estimator, "predict") else _probabilities(estimator)
     _check_fitted(estimator)
     columns = _columns(estimator, dataset)
     found = tuple(text_of(value) for value in getattr(estimator, "classes_", ()))
@@ -39,18 +40,22 @@ def wrap(estimator: Any, dataset: Dataset, spec: Spec) -> Wrapped:
         kind="sklearn",
         name=spec.model.factory or spec.model.weights or type(estimator).__name__,
         classes=dataset.classes,
-        output="probability",
+        output="value" if number else "probability",
         features=columns or dataset.names,
         digest=fingerprint(estimator),
         notes=()
-        if method == "predict_proba"
+        if method in ("predict_proba", "predict")
         else ("A randomised classifier: scores are its probabilities of each class.",),
     )
     if spec.model.output == "logit":
         raise ModelError(
             'model.output = "logit" does not suit predict_proba, which returns probabilities: leave it out'
         )
-    reading = Reading(order=class_order(found, dataset, spec), batch_size=spec.model.batch_size)
+    reading = Reading(
+        output="value" if number else "probability",
+        order=(0, 1) if number else class_order(found, dataset, spec),
+        batch_size=spec.model.batch_size,
+    )
     answer = functools.partial(
         _answer, getattr(estimator, method), columns, bool(getattr(dataset.inputs, "categories", None)), dataset.names
     )
@@ -124,7 +129,8 @@ def _probabilities(estimator: Any) -> str:
     ]
     raise ModelError(
         f"{type(estimator).__name__} has no predict_proba (it has {listed(has) or 'nothing of the kind'}): wrap it in "
-        "sklearn.calibration.CalibratedClassifierCV, or give its recorded predictions as data"
+        'sklearn.calibration.CalibratedClassifierCV, set model.output = "value" if it predicts a number, or give its '
+        "recorded predictions as data"
     )
 
 
