@@ -101,7 +101,9 @@ def disparity(counts: Counts, name: str, *, level: float = 0.95, agg: Fold = "wo
     )
 
 
-def all_disparities(counts: Counts, names: Sequence[str] | None = None, *, level: float = 0.95) -> tuple[Disparity, ...]:
+def all_disparities(
+    counts: Counts, names: Sequence[str] | None = None, *, level: float = 0.95
+) -> tuple[Disparity, ...]:
     """The named comparisons, by default all that the counts allow. Raises DataError and UsageError."""
     possible = defined(counts.labels, counts.decisions, {**RATES, **INDEXES})
     chosen = [name for name, named in NAMED.items() if set(named.rates) <= set(possible)] if names is None else names

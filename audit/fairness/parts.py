@@ -321,7 +321,7 @@ def ratio_measures(
     for name in names:
         value, low, high = wide.of(name)
         zero = bool((value == 0.0).any())
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             logs = [np.log(side) for side in (value, low, high)]
         gap, least, most = (np.nan, np.nan, np.nan) if zero else largest_difference(logs[0], logs[1], logs[2])
         yield measured(

@@ -28,7 +28,7 @@ CONSTRAINTS: Mapping[str, tuple[str, ...]] = {
 CELLS = 2**22  # numbers that a sweep may hold: beyond, it takes fewer thresholds
 WINDOWS = 4096  # starts of the window that rates have to lie in
 GRID = 200  # the same along each of two rates
-POINTS = 200  # of a curve in the record
+POINTS = 25  # of a curve: more would not be seen
 LIMITS = tuple(round(0.02 * i, 2) for i in range(16))
 SLACK = 1e-9  # rates are quotients of sums, exact to about this
 
@@ -257,7 +257,9 @@ def _best_within(values: Floats, low: Ints, high: Ints) -> Ints:
     needs={"labels", "scores", "groups"},
     sources=("hardt2016", "corbettdavies2017", "wilson1927", "newcombe1998", "dunn1961"),
 )
-def thresholds(subject: Subject, context: Context, *, max_gap: float = 0.05) -> Iterator[Evidence]:
+def thresholds(
+    subject: Subject, context: Context, *, max_gap: float = 0.05, intersections: bool = False
+) -> Iterator[Evidence]:
     """Which threshold would treat groups alike, and what would it cost in accuracy?
 
     Every threshold on the score is tried at once. The curves give accuracy and the differences between groups
@@ -266,7 +268,8 @@ def thresholds(subject: Subject, context: Context, *, max_gap: float = 0.05) -> 
     lists the ranges in which a single threshold keeps it, and best_thresholds the most accurate thresholds under each
     policy, with accuracy (Wilson's interval) and difference (interval for all pairs of groups) at that point. Thresholds
     of groups are found by a search without chance, so that two equal people of a group are always decided alike; the
-    search is exact for one rate and on a grid of 200 times 200 for equalized odds.
+    search is exact for one rate and on a grid of 200 times 200 for equalized odds. Each attribute is taken by itself, and
+    with `intersections` their combinations as well.
 
     The thresholds are chosen on the same people that they are measured on, so on others they will do somewhat worse.
     Different thresholds for different groups may be unlawful however much they equalise. max_gap is a question asked of
@@ -277,7 +280,7 @@ def thresholds(subject: Subject, context: Context, *, max_gap: float = 0.05) -> 
         raise NotApplicable("needs a yes-or-no outcome")
     for attributes in context.track(subject.slices, "thresholds"):
         rows = parts.rows_of(subject, attributes)
-        if not rows.sizes().any():
+        if not rows.sizes().any() or (len(attributes) > 1 and not intersections):
             continue
         found = _sweep(rows, y, score)
         policies = [_in_use(found, subject.threshold), single_threshold(found), group_thresholds(found)]
