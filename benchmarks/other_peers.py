@@ -31,7 +31,14 @@ def aif360(rows: int, quick: bool) -> Case:
     y, decision, features = people(rows)
     category = features.astype("category")
     code = (features["race"] + features["sex"]).astype("category").cat.codes.to_numpy()
-    names = ("accuracy", "selection_rate", "true_positive_rate", "false_positive_rate", "false_negative_rate", "precision")
+    names = (
+        "accuracy",
+        "selection_rate",
+        "true_positive_rate",
+        "false_positive_rate",
+        "false_negative_rate",
+        "precision",
+    )
 
     def theirs():
         frame = pd.DataFrame({"label": y, "group": code}, dtype=float)
@@ -47,7 +54,9 @@ def aif360(rows: int, quick: bool) -> Case:
         return np.array(found)
 
     def distance(mine: fairness.GroupMetrics, found: np.ndarray) -> float:
-        order = [sorted("".join(reversed(group)) for group in mine.groups).index("".join(reversed(g))) for g in mine.groups]
+        order = [
+            sorted("".join(reversed(group)) for group in mine.groups).index("".join(reversed(g))) for g in mine.groups
+        ]
         return float(np.abs(mine.by_group - found[order]).max())
 
     return Case(
@@ -110,7 +119,7 @@ def subgroups(rows: int, quick: bool) -> Case:
 
     def ours():
         rng = np.random.default_rng(3)
-        return fairness.find_subgroups(errors, frame, rng=rng, depth=2, min_support=support, side="above", top=1)
+        return fairness.find_subgroups(errors, frame, rng=rng, depth=2, min_support=support, side="high", top=1)
 
     def theirs():
         return finder(alpha=0.95, k=1, max_l=2, min_sup=support, verbose=False).fit(frame.to_numpy(), errors)

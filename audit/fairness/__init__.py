@@ -12,6 +12,7 @@ from audit.fairness.inequality import theil_index as theil_index
 from audit.fairness.metrics import Bounds as Bounds
 from audit.fairness.metrics import GroupMetrics as GroupMetrics
 from audit.fairness.metrics import group_metrics as group_metrics
+from audit.fairness.rates import COMPOSITES as COMPOSITES
 from audit.fairness.rates import RATES as RATES
 from audit.fairness.rates import Rate as Rate
 from audit.fairness.rates import Rates as Rates

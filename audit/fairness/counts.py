@@ -87,9 +87,9 @@ def count(
 ) -> Counts:
     """Count people by strata, sensitive features, label and decision, in one pass.
 
-    y_true, y_pred (n,): 0 or 1, with more classes 0 to classes - 1; either may be None. sensitive_features, strata: a column, a frame (pandas, polars,
-    pyarrow), an array (n, k), core.Codes, or a mapping of name to column. weights (n,): survey weights. frequency (n,):
-    how many people a row stands for. Raises DataError.
+    y_true, y_pred (n,): 0 or 1, with more classes 0 to classes - 1; either may be None. sensitive_features, strata: a
+    column, a frame (pandas, polars, pyarrow), an array (n, k), core.Codes, or a mapping of name to column. weights (n,):
+    survey weights. frequency (n,): how many people a row stands for. Raises DataError.
     """
     groups = {**({} if strata is None else encode_all(strata)), **encoded(sensitive_features)}
     labels, decisions = class_codes(y_true, "y_true", classes), class_codes(y_pred, "y_pred", classes)

@@ -25,7 +25,7 @@ from audit.fairness.inequality import (
     generalized_entropy_index,
 )
 from audit.fairness.measures import bounded, measured
-from audit.fairness.rates import INDEXES, RATES, defined, rate_of
+from audit.fairness.rates import COMPOSITES, FIGURES, RATES, defined, rate_of
 from audit.fairness.slices import Slice, counts_of, overall, require_binary, slices
 from audit.registry import check
 
@@ -61,7 +61,7 @@ _FAMILIES = {
     "predictive_parity": ("ppv",),
     "equalized_odds": ("tpr", "fpr"),
     "treatment_equality": ("treatment_equality",),
-    **{rate: (rate,) for rate in RATES if rate != "base_rate"},
+    **{rate: (rate,) for rate in (*RATES, *COMPOSITES) if rate != "base_rate"},
 }
 # Over all pairs of groups, the mean of the absolute differences of tpr and fpr is the larger one of the differences of
 # (tpr + fpr)/2 and (tpr - fpr)/2, and the latter is that of balanced accuracy.
@@ -105,7 +105,7 @@ def all_disparities(
     counts: Counts, names: Sequence[str] | None = None, *, level: float = 0.95
 ) -> tuple[Disparity, ...]:
     """The named comparisons, by default all that the counts allow. Raises DataError and UsageError."""
-    possible = defined(counts.labels, counts.decisions, {**RATES, **INDEXES})
+    possible = defined(counts.labels, counts.decisions, FIGURES)
     chosen = [name for name, named in NAMED.items() if set(named.rates) <= set(possible)] if names is None else names
     return tuple(disparity(counts, name, level=level) for name in chosen)
 

@@ -97,7 +97,10 @@ def _sort_key(value: Any) -> tuple[bool, Any]:
 
 
 def _texts(levels: Any) -> tuple[str, ...]:
-    return tuple(str(level) for level in levels)
+    """The levels as a configuration spells them: 1.0 is "1"."""
+    from audit.data.columns import text_of
+
+    return tuple(text_of(level) for level in levels)
 
 
 def _dtype(levels: int) -> type[np.unsignedinteger[Any]]:

@@ -113,7 +113,7 @@ def bias_amplification(table: NDArray[Any]) -> Floats:
 
 
 def directional_bias_amplification(table: NDArray[Any]) -> Floats:
-    """How much further decisions lean than labels do, group to outcome, in the direction of the labels (...,); (..., g, k, k).
+    """How much further decisions lean than labels do, from group to outcome, (...,) from (..., g, k, k).
 
     The chance of each class given the group, in the decisions less in the labels, turned round where group and class go
     together less often than by chance in the labels; the mean over groups with cases and classes (wang2021).

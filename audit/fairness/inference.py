@@ -1,4 +1,4 @@
-"""Is a gap real, is it small for sure, and could it have been seen: tests over a declared family of metrics and attributes."""
+"""Is a gap real, is it surely small, could it have been seen: tests over a declared family of metrics and attributes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from audit.core import ALL, Cell, Context, Evidence, Floats, Measure, Subject, T
 from audit.fairness.comparisons import How, gap
 from audit.fairness.counts import Counts
 from audit.fairness.measures import measured
-from audit.fairness.rates import INDEXES, RATES, bounds_of, claimed, defined, max_difference, min_ratio, rate_of, shares
+from audit.fairness.rates import FIGURES, bounds_of, claimed, defined, max_difference, min_ratio, rate_of, shares
 from audit.fairness.slices import counts_of, require_binary
 from audit.registry import check
 
@@ -177,8 +177,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         for name in self.metrics:
-            if name not in (*RATES, *INDEXES):
-                raise UsageError(f"metrics: allowed are {[*RATES, *INDEXES]}, got {name!r}")
+            if name not in FIGURES:
+                raise UsageError(f"metrics: allowed are {list(FIGURES)}, got {name!r}")
         if self.correction not in _CORRECTIONS:
             raise UsageError(f"correction: allowed are {list(_CORRECTIONS)}, got {self.correction!r}")
         for name in ("margin", "alpha", "power"):
@@ -211,7 +211,7 @@ def _test(parts: Sequence[Counts], joint: Counts | None, rng: np.random.Generato
         (part, metric)
         for part in parts
         for metric in plan.metrics
-        if metric in defined(part.labels, part.decisions, {**RATES, **INDEXES})
+        if metric in defined(part.labels, part.decisions, FIGURES)
     ]
     nulls = [permutation_test(part, metric, rng, replicates=plan.replicates) for part, metric in family]
     p = np.array([null.p_value for null in nulls], dtype=np.float64)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from audit.core import Floats, UsageError
 from audit.fairness.comparisons import gap
 from audit.fairness.counts import Counts, count
-from audit.fairness.rates import RATES, bounds_of, claimed, defined, max_difference, min_ratio, shares
+from audit.fairness.rates import COMPOSITES, RATES, bounds_of, claimed, defined, max_difference, min_ratio, shares
 from audit.stats import bootstrap_counts, percentile_interval
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def group_metrics(
     """Measure every group, and the largest difference and smallest ratio between groups.
 
     y_true, y_pred (n,): 0 or 1, or None where there is none. sensitive_features: as for `count`; several columns make the
-    groups of their intersection. metrics: names of RATES, by default all that apply. n_boot: bootstrap replicates, drawn
+    groups of their intersection. metrics: names of RATES and COMPOSITES, by default all that apply. n_boot: bootstrap replicates, drawn
     from `rng`, which is then needed. Raises DataError and UsageError.
     """
     counts = count(y_true, y_pred, sensitive_features=sensitive_features, weights=weights, frequency=frequency)
@@ -118,12 +118,13 @@ def group_metrics(
 
 
 def _metric_names(metrics: Sequence[str] | None, counts: Counts) -> tuple[str, ...]:
-    allowed = defined(counts.labels, counts.decisions)
+    known = {**RATES, **COMPOSITES}
+    allowed = defined(counts.labels, counts.decisions, known)
     for name in metrics or ():
         if name not in allowed:
             near = difflib.get_close_matches(name, allowed, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            why = "needs labels and decisions" if name in RATES else "is unknown"
+            why = "needs labels and decisions" if name in known else "is unknown"
             raise UsageError(f"metrics: {name!r} {why}, allowed are {list(allowed)}{hint}")
     return allowed if metrics is None else tuple(metrics)
 

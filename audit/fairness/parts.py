@@ -22,6 +22,7 @@ from audit.fairness.measures import bounded, measured
 if TYPE_CHECKING:
     import pandas as pd
 
+_SMALL = "; no interval, because a group is too small for one"
 BLOCK = 2**22  # numbers that one step of a loop over pairs may hold
 
 
@@ -309,7 +310,7 @@ def gap_measures(
             unit="difference",
             better="zero",
             interval=bounded((least, most), level, "all pairs, Bonferroni"),
-            note=ends(rows, value),
+            note=ends(rows, value) + (_SMALL if np.isnan(most) and not np.isnan(gap) else ""),
             why=f"fewer than two groups have this figure: elsewhere {kinds[name].empty}",
         )
 
@@ -321,8 +322,8 @@ def ratio_measures(
     for name in names:
         value, low, high = wide.of(name)
         zero = bool((value == 0.0).any())
-        with np.errstate(divide="ignore", invalid="ignore"):
-            logs = [np.log(side) for side in (value, low, high)]
+        with np.errstate(divide="ignore"):
+            logs = [np.log(np.maximum(side, 0.0)) for side in (value, low, high)]
         gap, least, most = (np.nan, np.nan, np.nan) if zero else largest_difference(logs[0], logs[1], logs[2])
         yield measured(
             f"{name}_ratio",

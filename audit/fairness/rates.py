@@ -120,6 +120,9 @@ RATES: Mapping[str, Rate] = {
     "fdr": Rate(top=(0, 1, 0, 0), bottom=_SELECTED, better="lower", empty=_NO_SELECTED),
     "for": Rate(top=(0, 0, 1, 0), bottom=_REJECTED, better="lower", empty=_NO_REJECTED),
     "error_rate": Rate(top=(0, 1, 1, 0), bottom=_ALL, better="lower", empty=_NO_CASE),
+}
+# Figures that are no shares of people.
+COMPOSITES: Mapping[str, Rate] = {
     "balanced_accuracy": Rate(
         top=(0, 0, 0, 0), bottom=_ALL, better="higher", empty=_ONE_CLASS, composite=_mean_of("tpr", "tnr")
     ),
@@ -153,9 +156,12 @@ INDEXES: Mapping[str, Rate] = {
 }
 
 
+FIGURES: Mapping[str, Rate] = {**RATES, **COMPOSITES, **INDEXES}
+
+
 def rate_of(name: str) -> Rate:
-    """The rate or index of this name."""
-    return RATES[name] if name in RATES else INDEXES[name]
+    """The rate, composite or index of this name."""
+    return FIGURES[name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -177,7 +183,7 @@ class Rates:
 
 
 def defined(labels: bool, decisions: bool, among: Mapping[str, Rate] = RATES) -> tuple[str, ...]:
-    """The names of the rates that can be had from labels, decisions or both."""
+    """The names of the rates, or of others, that can be had from labels, decisions or both."""
     have = {name for name, there in (("labels", labels), ("decisions", decisions)) if there}
     return tuple(name for name, rate in among.items() if rate.needs <= have)
 
@@ -188,7 +194,7 @@ def rates(counts: Counts, names: Sequence[str] | None = None) -> Rates:
     Raises DataError for a rate that needs labels or decisions which were not counted.
     """
     wanted = defined(counts.labels, counts.decisions) if names is None else tuple(names)
-    allowed = defined(counts.labels, counts.decisions, {**RATES, **INDEXES})
+    allowed = defined(counts.labels, counts.decisions, FIGURES)
     for name in wanted:
         if name not in allowed:
             raise DataError(f"rate {name!r} is not to be had from these counts, allowed are {list(allowed)}")

@@ -28,6 +28,8 @@ CONSTRAINTS: Mapping[str, tuple[str, ...]] = {
 CELLS = 2**22  # numbers that a sweep may hold: beyond, it takes fewer thresholds
 WINDOWS = 4096  # starts of the window that rates have to lie in
 GRID = 200  # the same along each of two rates
+COARSE = 60  # the same for a curve over many limits
+MOST = 100  # groups up to which such a curve is drawn for thresholds of groups
 POINTS = 25  # of a curve: more would not be seen
 LIMITS = tuple(round(0.02 * i, 2) for i in range(16))
 SLACK = 1e-9  # rates are quotients of sums, exact to about this
@@ -162,11 +164,13 @@ def single_threshold(found: Sweep, constraint: Constraint = "none", max_gap: flo
     return _policy(found, "single threshold", constraint, np.full(len(found.groups), best, dtype=np.int64))
 
 
-def group_thresholds(found: Sweep, constraint: Constraint = "none", max_gap: float = 0.0) -> Policy:
+def group_thresholds(
+    found: Sweep, constraint: Constraint = "none", max_gap: float = 0.0, *, grid: int = GRID
+) -> Policy:
     """The most accurate thresholds, one a group and without chance, with a gap of at most `max_gap` (hardt2016).
 
     Searched, not fitted: the rates of all groups have to lie in one window of that width, whose place is tried at every
-    rate that occurs (at most 4,096 of them; for equalized odds 200 times 200), and within a window each group takes its
+    rate that occurs (at most 4,096 of them; for equalized odds `grid` times `grid`), and within a window each group takes its
     most accurate threshold. Groups without the rate are not bound.
     """
     _known(constraint)
@@ -175,7 +179,7 @@ def group_thresholds(found: Sweep, constraint: Constraint = "none", max_gap: flo
     if not names:
         return _policy(found, "threshold of each group", constraint, right.argmax(axis=0))
     rates = found.rates(*names)
-    starts = _starts(rates)
+    starts = _starts(rates, grid)
     chosen = np.zeros((len(starts), len(found.groups)), dtype=np.int64)
     total = np.zeros(len(starts))
     for group in range(len(found.groups)):
@@ -191,8 +195,10 @@ def trade_off(
     found: Sweep, constraint: Constraint, limits: Sequence[float] = LIMITS, *, by_group: bool = True
 ) -> Floats:
     """The best accuracy (l,) that each limit on the gap leaves, by thresholds of groups or by a single one."""
-    choose = group_thresholds if by_group else single_threshold
-    return np.array([choose(found, constraint, limit).accuracy for limit in limits])
+    if not by_group:
+        accuracy, gap = found.accuracy(), np.nan_to_num(found.gap(constraint))
+        return np.array([accuracy[gap <= limit + SLACK].max() for limit in limits])
+    return np.array([group_thresholds(found, constraint, limit, grid=COARSE).accuracy for limit in limits])
 
 
 def _known(constraint: str) -> None:
@@ -207,9 +213,9 @@ def _policy(found: Sweep, name: str, constraint: str, chosen: Ints) -> Policy:
     )
 
 
-def _starts(rates: Floats) -> Floats:
+def _starts(rates: Floats, grid: int) -> Floats:
     """Where the windows begin (s, m): at the rates that occur, or evenly thinned where they are many."""
-    most = WINDOWS if rates.shape[2] == 1 else GRID
+    most = WINDOWS if rates.shape[2] == 1 else grid
     sides = []
     for i in range(rates.shape[2]):
         values = np.unique(rates[..., i][~np.isnan(rates[..., i])])
@@ -324,6 +330,8 @@ def _curves(rows: Rows, found: Sweep) -> Iterator[Curve]:
         words = name.replace("_", " ")
         yield parts.curve(name, at, gap, labels=("threshold", words), where=where, n=n, unit="difference")
         for by_group, policy in ((False, "single threshold"), (True, "threshold of each group")):
+            if by_group and len(found.groups) > MOST:
+                continue
             yield parts.curve(
                 f"trade_off_{constraint}",
                 np.array(LIMITS),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +19,45 @@ SECTIONS: tuple[tuple[str, str], ...] = (
     ("carbon", "Energy and carbon"),
     ("other", "Other checks"),
 )
+# The order in which the checks of a section are read, by chapter; those that are not named come last.
+READING: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
+    "fairness": (
+        (
+            "Decisions and errors",
+            (
+                "fairness.selection",
+                "fairness.impact_ratio",
+                "fairness.error_rates",
+                "fairness.multiclass",
+                "fairness.disparities",
+            ),
+        ),
+        (
+            "Chance, composition and hidden groups",
+            (
+                "fairness.significance",
+                "fairness.strata",
+                "fairness.subgroups",
+                "fairness.small_groups",
+                "fairness.missing",
+                "fairness.representation",
+            ),
+        ),
+        (
+            "Scores, thresholds and rankings",
+            (
+                "fairness.scores",
+                "fairness.calibration",
+                "fairness.thresholds",
+                "fairness.ranking",
+                "fairness.regression",
+            ),
+        ),
+        ("Single people", ("fairness.flip", "fairness.individual", "fairness.counterfactual")),
+        ("Rules of law and practice", ("fairness.four_fifths", "fairness.ll144")),
+        ("Words and networks", ("fairness.association", "fairness.pairs", "fairness.graph")),
+    ),
+}
 NAMED_FROM: tuple[str, ...] = ("feature",)  # measures by feature are attributions: drawn as bars, not as groups
 SIDE_BY_SIDE = 3  # measures that fit beside each other on a sheet of paper
 _SEVERITY = ("high", "medium", "low")
@@ -59,16 +100,28 @@ class Panel:
     groups: tuple[str, ...]
     slots: Mapping[tuple[str, str], Slot]
     limits: Mapping[str, tuple[float, ...]]
+    over: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
-        """The attributes in words: "sex × race"."""
-        return " × ".join(self.attributes)
+        """What the rows are, in words: "sex × race", or "metric (all groups of sex)"."""
+        rows = " × ".join(_rows(self.attributes, self.over))
+        return f"{rows} (all groups of {' × '.join(self.over)})" if self.over else rows
 
     @property
     def is_attribution(self) -> bool:
         """Whether the groups are a model's features."""
-        return self.attributes == NAMED_FROM
+        return _rows(self.attributes, self.over) == NAMED_FROM
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """The measures worth a drawing: no p values, no policies (a trade-off shows them), nothing over all groups
+        without an interval.
+        """
+        if "policy" in self.attributes:
+            return ()
+        sure = {name for (_, name), slot in self.slots.items() if slot.measure.interval}
+        return tuple(name for name in self.names if not fmt.is_p_value(name) and (name in sure or not self.over))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +133,15 @@ class Shelf:
     panels: tuple[Panel, ...]
     curves: tuple[tuple[Curve, ...], ...]
     tables: tuple[Table, ...]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the check had nothing to say about this subject."""
+        return self.outcome.status == "not_applicable" and not self.outcome.evidence
+
+
+def _rows(attributes: Sequence[str], over: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in attributes if name not in over)
 
 
 def wordy(table: Table) -> tuple[bool, ...]:
@@ -198,11 +260,30 @@ def sections(report: Report) -> tuple[tuple[str, str, tuple[Shelf, ...]], ...]:
     known = slots(report)
     shelves = [_shelf(outcome, known, report) for outcome in report.all_outcomes]
     return tuple(
-        (id, title, found)
+        (id, title, tuple(shelf for _, chapter in chapters(id, found) for shelf in chapter))
         for id, title in SECTIONS
         for found in [tuple(shelf for shelf in shelves if section_of(shelf.outcome.check) == id)]
         if found
     )
+
+
+def chapters(section: str, shelves: Sequence[Shelf]) -> tuple[tuple[str, tuple[Shelf, ...]], ...]:
+    """(heading, shelves) of a section in the order of reading; what no chapter names comes last."""
+    by_name = {shelf.outcome.check: shelf for shelf in shelves}
+    named = [
+        (heading, tuple(by_name.pop(check) for check in checks if check in by_name))
+        for heading, checks in READING.get(section, ())
+    ]
+    return tuple((heading, found) for heading, found in [*named, ("Others", tuple(by_name.values()))] if found)
+
+
+def anchor(check: str) -> str:
+    """The address of a check on a page."""
+    plain = _ODD.sub("-", check)
+    return f"check-{plain}" if plain == check else f"check-{plain[:40]}-{zlib.crc32(check.encode()):08x}"
+
+
+_ODD = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def section_of(check: str) -> str:
@@ -227,44 +308,44 @@ def _shelf(outcome: Outcome, known: Mapping[str, Slot], report: Report) -> Shelf
 
 
 def _of_a_group(measure: Measure) -> bool:
-    return bool(measure.where) and ALL not in measure.where.values()
+    return any(group != ALL for group in measure.where.values())
 
 
 def _panels(found: Sequence[Slot], report: Report, check: str) -> Iterator[Panel]:
     """Measures by attribute and unit; a second measure of the same name and group opens a second panel."""
-    piles: dict[tuple[tuple[str, ...], str, int], dict[tuple[str, str], Slot]] = {}
+    piles: dict[tuple[tuple[str, ...], tuple[str, ...], str, int], dict[tuple[str, str], Slot]] = {}
     for slot in found:
-        attributes, place = tuple(slot.measure.where), (_group(slot.measure), slot.measure.name)
+        where, place = slot.measure.where, (_group(slot.measure), slot.measure.name)
+        over = tuple(name for name, group in where.items() if group == ALL)
         copy = 0
-        while place in piles.get((attributes, slot.measure.unit, copy), {}):
+        while place in piles.get((tuple(where), over, slot.measure.unit, copy), {}):
             copy += 1
-        piles.setdefault((attributes, slot.measure.unit, copy), {})[place] = slot
-    for (attributes, unit, _), pile in piles.items():
+        piles.setdefault((tuple(where), over, slot.measure.unit, copy), {})[place] = slot
+    for (attributes, over, unit, _), pile in piles.items():
         names = tuple(dict.fromkeys(name for _, name in pile))
         sheets = -(-len(names) // SIDE_BY_SIDE)
         for sheet in range(sheets):
             chosen = names[sheet * len(names) // sheets : (sheet + 1) * len(names) // sheets]
-            yield _panel(attributes, unit, chosen, pile, report, check)
+            slots = {(group, name): slot for (group, name), slot in pile.items() if name in chosen}
+            limits = {name: _limits(report, check, name, attributes) for name in chosen}
+            groups = _ordered(slots, chosen, _rows(attributes, over))
+            yield Panel(
+                attributes=attributes, unit=unit, names=chosen, groups=groups, slots=slots, limits=limits, over=over
+            )
 
 
-def _panel(
-    attributes: tuple[str, ...],
-    unit: str,
-    names: tuple[str, ...],
-    pile: Mapping[tuple[str, str], Slot],
-    report: Report,
-    check: str,
-) -> Panel:
-    groups = list(dict.fromkeys(group for group, name in pile if name in names))
+def _ordered(
+    slots: Mapping[tuple[str, str], Slot], names: Sequence[str], attributes: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The groups in the order of the record, features by the size of what they contribute."""
+    groups = list(dict.fromkeys(group for group, _ in slots))
     if attributes == NAMED_FROM and len(names) == 1:
-        groups.sort(key=lambda group: -abs(pile[group, names[0]].measure.value or 0.0))
-    limits = {name: _limits(report, check, name, attributes) for name in names}
-    chosen = {(group, name): slot for (group, name), slot in pile.items() if name in names}
-    return Panel(attributes=attributes, unit=unit, names=names, groups=tuple(groups), slots=chosen, limits=limits)
+        groups.sort(key=lambda group: -abs(slots[group, names[0]].measure.value or 0.0))
+    return tuple(groups)
 
 
 def _group(measure: Measure) -> str:
-    return " · ".join(measure.where.values())
+    return " · ".join(group for group in measure.where.values() if group != ALL)
 
 
 def _limits(report: Report, check: str, name: str, attributes: Sequence[str]) -> tuple[float, ...]:

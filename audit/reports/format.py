@@ -26,6 +26,9 @@ LABELS: Mapping[str, str] = {
     "npv": "Negative predictive value",
     "fdr": "False discovery rate",
     "for": "False omission rate",
+    "mcc": "Matthews correlation",
+    "f1": "F1 score",
+    "p_max_t": "p (max-T)",
     "mean_abs_shap": "Mean |SHAP|",
     "energy_kwh": "Energy",
     "gco2e": "Greenhouse gas",
@@ -44,6 +47,16 @@ WORDS: Mapping[str, str] = {
     "flops": "FLOPs",
     "ece": "ECE",
     "kwh": "kWh",
+    "xauc": "xAUC",
+    "abroca": "ABROCA",
+    "ks": "KS",
+    "mcc": "MCC",
+    "f1": "F1",
+    "fdr": "FDR",
+    "rmsce": "RMSCE",
+    "ndkl": "NDKL",
+    "mae": "MAE",
+    "rmse": "RMSE",
 }
 MARKS: Mapping[str, tuple[str, str]] = {
     "pass": ("✓", "kept"),
@@ -163,6 +176,11 @@ def interval(measure: Measure) -> str:
     return "[{}, {}]".format(*bounds(measure)) if measure.interval else ""
 
 
+def span(low: float, high: float, unit: str) -> str:
+    """A range in a unit that is told elsewhere: "[+0.5, +2.3]"."""
+    return "[{}, {}]".format(*(_written(side, unit, 0).partition(NBSP)[0] for side in (low, high)))
+
+
 def bounds(measure: Measure) -> tuple[str, str]:
     """Both ends of the interval without their unit, in the prefix of the value; empty texts where there is none."""
     if measure.interval is None:
@@ -235,9 +253,29 @@ def label(name: str) -> str:
     """A measure's name in words: selection_rate is "Selection rate"."""
     if name in LABELS:
         return LABELS[name]
+    return brief(name)
+
+
+def brief(name: str) -> str:
+    """A measure's name in few letters: tpr is "TPR"."""
     words = [WORDS.get(word, word) for word in name.replace("_", " ").split(" ")]
     text = " ".join(words)
     return text[:1].upper() + text[1:]
+
+
+def p_value(number: float) -> str:
+    """A p value as readers of tables know it: three decimals, or below the smallest of them."""
+    return "< 0.001" if number < 0.001 else f"{number:.3f}"
+
+
+def heading(name: str) -> str:
+    """The name of a table's column: words instead of underscores, the rest as the check wrote it."""
+    return name.replace("_", " ")
+
+
+def is_p_value(name: str) -> bool:
+    """Whether a measure of this name is a p value."""
+    return "p" in name.split("_")
 
 
 def who(where: Mapping[str, str]) -> str:

@@ -15,14 +15,18 @@ from markupsafe import Markup, escape
 from audit import codec
 from audit.core import Curve, Report
 from audit.registry import renderer
-from audit.reports import arrange, sources, svg, words
+from audit.reports import arrange, boards, sources, svg, words
 from audit.reports import format as fmt
-from audit.reports.arrange import Panel
+from audit.reports.arrange import Panel, Slot
+from audit.reports.boards import Overview, TradeOff
 from audit.reports.format import Figure
 
 NAME, PROSE = 120, 600  # characters of a name and of a sentence before the rest moves to the end of the page
 DRAWN = 40  # rows of one drawing; the table beside it has them all
 LISTED = 1000  # rows of one table; the record has them all
+POINTS = 60  # points of one curve in its table; the record has them all
+SHOWN = 6  # curves of one family before the rest is folded on a screen
+LONG = 4  # checks of a section before it gets a table of contents
 
 
 @renderer("html", title="Report in one file, for screen and paper")
@@ -66,14 +70,20 @@ def _environment() -> Environment:
         "fmt": fmt,
         "words": words,
         "arrange": arrange,
+        "boards": boards,
         "marks": fmt.MARKS,
         "draw": _draw,
         "draw_curve": _draw_curve,
+        "draw_gaps": _draw_gaps,
+        "draw_trade_off": _draw_trade_off,
     }
     world.globals |= {
         "css": Markup((sources.TEMPLATES / "style.css").read_text("utf-8")),
         "LISTED": LISTED,
         "DRAWN": DRAWN,
+        "POINTS": POINTS,
+        "SHOWN": SHOWN,
+        "LONG": LONG,
     }
     return world
 
@@ -134,17 +144,7 @@ def _limit_text(panel: Panel, name: str) -> str:
 def _draw(panel: Panel, name: str) -> Markup:
     """The forest plot (or the bars) of one measure of a panel; suppressed groups are left out, and so is a drawing of nothing."""
     found = [(group, panel.slots[group, name]) for group in panel.groups if (group, name) in panel.slots]
-    rows = [
-        svg.Row(
-            label=group,
-            value=slot.measure.value,
-            low=slot.measure.interval.low if slot.measure.interval else None,
-            high=slot.measure.interval.high if slot.measure.interval else None,
-            judged=slot.judged,
-        )
-        for group, slot in found
-        if not fmt.is_suppressed(slot.measure)
-    ][:DRAWN]
+    rows = [_drawn(group, slot) for group, slot in found if not fmt.is_suppressed(slot.measure)][:DRAWN]
     if all(row.value is None for row in rows):
         return Markup("")
     title = f"{fmt.label(name)} by {panel.title}"
@@ -152,8 +152,52 @@ def _draw(panel: Panel, name: str) -> Markup:
         return svg.bars(
             rows, title=title, desc="Bars with intervals; the table that follows has the figures.", unit=panel.unit
         )
-    desc = f"{len(rows)} groups, each a point with its interval; the table that follows has the figures."
+    kind = "a light bar of its worst case" if any(row.wide for row in rows) else "its interval"
+    desc = f"{len(rows)} groups, each a point with {kind}; the table that follows has the figures."
     return svg.forest(rows, title=title, desc=desc, unit=panel.unit, limits=panel.limits[name])
+
+
+def _drawn(group: str, slot: Slot) -> svg.Row:
+    span = slot.measure.interval
+    return svg.Row(
+        label=group,
+        value=slot.measure.value,
+        low=span.low if span else None,
+        high=span.high if span else None,
+        judged=slot.judged,
+        wide=span is not None and ("worst case" in span.method or span.method.startswith("bounds")),
+    )
+
+
+def _draw_gaps(overview: Overview) -> Markup:
+    """The gaps of one attribute on one axis, each beside what chance alone would give."""
+    rows = [
+        svg.Row(label=fmt.brief(row.metric), value=row.gap, low=row.low, high=row.high, chance=row.chance)
+        for row in overview.rows
+        if not row.hidden
+    ][:DRAWN]
+    if all(row.value is None for row in rows):
+        return Markup("")
+    chance = "; a hollow square is the gap expected by chance" if overview.tested else ""
+    desc = f"{len(rows)} gaps, each a point with its interval{chance}; the table that follows has the figures."
+    return svg.forest(rows, title=f"Gaps between groups of {overview.attribute}", desc=desc, unit="difference")
+
+
+def _draw_trade_off(found: TradeOff) -> Markup:
+    """Accuracy against the largest gap allowed, with the policies that were measured."""
+    spots = [
+        svg.Spot(
+            x=choice.gap.measure.value or 0.0,
+            y=choice.accuracy.measure.value or 0.0,
+            low=choice.accuracy.measure.interval.low if choice.accuracy.measure.interval else None,
+            high=choice.accuracy.measure.interval.high if choice.accuracy.measure.interval else None,
+        )
+        for choice in found.choices
+    ]
+    if not any(y is not None for curve in found.curves for y in curve.y):
+        return Markup("")
+    desc = f"{len(found.curves)} lines of points and {len(spots)} numbered policies; the tables that follow have the figures."
+    return svg.scatter(found.curves, spots, title=found.title, desc=desc)
 
 
 def _draw_curve(curve: Curve) -> Markup:

@@ -23,13 +23,28 @@ Scale = Callable[[float], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of a drawing: a name, a value with its bounds, and how it was judged ("" if it was not)."""
+    """One line of a drawing: a name, a value with its bounds, and how it was judged ("" if it was not).
+
+    chance is what the value would be by chance alone; `wide` says that the bounds are the worst case and no interval.
+    """
 
     label: str
     value: float | None
     low: float | None = None
     high: float | None = None
     judged: str = ""
+    chance: float | None = None
+    wide: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """A point that was chosen in a plane, with the interval of its height."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
 
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
@@ -43,7 +58,8 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
 
 def domain(rows: Sequence[Row], fixed: Sequence[float]) -> tuple[float, float]:
     """The range of an axis: every value and fixed line, and of the intervals what does not dwarf them."""
-    core = [row.value for row in rows if row.value is not None] + list(fixed)
+    core = [side for row in rows for side in (row.value, row.chance) if side is not None] + list(fixed)
+    core += [side for row in rows if row.wide for side in (row.low, row.high) if side is not None]
     if not core:
         return 0.0, 1.0
     low, high = min(core), max(core)
@@ -88,7 +104,7 @@ def _limits(limits: Sequence[float], at: Scale, bottom: float, unit: str) -> str
 
 def _whisker(row: Row, y: float, low: float, high: float, at: Scale) -> str:
     """The interval as a path; an arrow where it runs off the axis."""
-    if row.low is None or row.high is None:
+    if row.low is None or row.high is None or row.wide:
         return ""
     left, right = at(row.low), at(row.high)
     path = f"M{_n(left)} {_n(y)}H{_n(right)}"
@@ -97,6 +113,17 @@ def _whisker(row: Row, y: float, low: float, high: float, at: Scale) -> str:
     if row.high > high:
         path += "m-4-3l4 3-4 3"
     return path
+
+
+def _beneath(row: Row, y: float, at: Scale) -> str:
+    """What lies under a point: the light bar of its worst case, and the hollow square of what chance would give."""
+    parts = ""
+    if row.wide and row.low is not None and row.high is not None:
+        left, right = at(row.low), at(row.high)
+        parts += f'<rect class="a" x="{_n(left)}" y="{_n(y - 6)}" width="{_n(right - left)}" height="12"/>'
+    if row.chance is not None:
+        parts += f'<rect class="h" x="{_n(at(row.chance) - 3.5)}" y="{_n(y - 3.5)}" width="7" height="7"/>'
+    return parts
 
 
 def _point(row: Row, x: float, y: float) -> str:
@@ -114,13 +141,17 @@ def _names(rows: Sequence[Row]) -> str:
 
 
 def forest(rows: Sequence[Row], *, title: str, desc: str, unit: str = "", limits: Sequence[float] = ()) -> Markup:
-    """Values with their intervals, one row a group, on one axis; limits are dashed, the point of no difference is solid."""
+    """Values with their intervals, one row a group, on one axis; limits are dashed, the point of no difference is solid.
+
+    A hollow square is what chance alone would give, a light bar the worst case.
+    """
     reference = [_REFERENCE[unit]] if unit in _REFERENCE else []
     low, high = domain(rows, [*limits, *reference])
     at, bottom = _scale(low, high, LABEL, _RIGHT), TOP + ROW * len(rows)
     parts = [_axis(low, high, at, bottom, unit)]
     parts += [f'<path class="r" d="M{_n(at(mark))} {TOP}V{bottom}"/>' for mark in reference]
     parts += [_limits(limits, at, bottom, unit), _names(rows)]
+    parts += [_beneath(row, TOP + ROW * k + 10, at) for k, row in enumerate(rows)]
     lines = "".join(_whisker(row, TOP + ROW * k + 10, low, high, at) for k, row in enumerate(rows))
     parts.append(f'<path class="w" d="{lines}"/>' if lines else "")
     for k, row in enumerate(rows):
@@ -156,20 +187,62 @@ _LEFT, _HEIGHT, _BASE = 46, 220, 180
 def line(curve: Curve, *, title: str, desc: str) -> Markup:
     """One curve with its band; gaps stay gaps, and single points are dots."""
     ys = [y for y in (*curve.y, *curve.low, *curve.high) if y is not None]
-    flat = Row(label="", value=None)
-    low, high = domain([flat], [*ys, 0.0] if curve.unit == "proportion" else ys)
-    first, last = domain([flat], list(curve.x))
+    low, high = domain([], [*ys, 0.0] if curve.unit == "proportion" else ys)
+    first, last = domain([], list(curve.x))
     across, up = _scale(first, last, _LEFT, _RIGHT), _scale(low, high, _BASE, TOP)
     parts = [_cross(first, last, across, low, high, up, curve), _band(curve, across, up)]
-    path, pen = "", "M"
-    for x, y in zip(curve.x, curve.y, strict=True):
-        path += f"{pen}{_n(across(x))} {_n(up(y))}" if y is not None else ""
-        pen = "L" if y is not None else "M"
+    path = _path(curve, across, up)
     parts.append(f'<path class="c" d="{path}"/>' if path else "")
     if len(curve.x) <= 40:
         points = [(x, y) for x, y in zip(curve.x, curve.y, strict=True) if y is not None]
         parts += [f'<circle cx="{_n(across(x))}" cy="{_n(up(y))}" r="3"/>' for x, y in points]
     return _frame(_HEIGHT, title, desc, "".join(parts), "curve")
+
+
+def _path(curve: Curve, across: Scale, up: Scale) -> str:
+    """The points of a curve, joined where there is no gap."""
+    path, pen = "", "M"
+    for x, y in zip(curve.x, curve.y, strict=True):
+        path += f"{pen}{_n(across(x))} {_n(up(y))}" if y is not None else ""
+        pen = "L" if y is not None else "M"
+    return path
+
+
+def scatter(curves: Sequence[Curve], spots: Sequence[Spot], *, title: str, desc: str) -> Markup:
+    """A trade-off: points of each curve lightly joined, the second dashed, and the chosen spots numbered on top."""
+    ys = [y for curve in curves for y in curve.y if y is not None] + [spot.y for spot in spots]
+    rows = [Row(label="", value=spot.y, low=spot.low, high=spot.high) for spot in spots]
+    low, high = domain(rows, ys)
+    first, last = domain([], [x for curve in curves for x in curve.x] + [spot.x for spot in spots])
+    across, up = _scale(first, last, _LEFT, _RIGHT), _scale(low, high, _BASE, TOP)
+    parts = [_cross(first, last, across, low, high, up, curves[0])]
+    for place, curve in enumerate(curves):
+        path = _path(curve, across, up)
+        parts.append(f'<path class="c j{" d" if place else ""}" d="{path}"/>' if path else "")
+        points = [(x, y) for x, y in zip(curve.x, curve.y, strict=True) if y is not None]
+        kind = ' class="q"' if place else ""
+        parts += [f'<circle{kind} cx="{_n(across(x))}" cy="{_n(up(y))}" r="2.2"/>' for x, y in points]
+    stems = [(across(s.x), up(s.low), up(s.high)) for s in spots if s.low is not None and s.high is not None]
+    path = "".join(f"M{_n(x)} {_n(bottom)}V{_n(top)}" for x, bottom, top in stems)
+    parts.append(f'<path class="w" d="{path}"/>' if path else "")
+    parts += _numbered([(across(spot.x), up(spot.y)) for spot in spots])
+    return _frame(_HEIGHT, title, desc, "".join(parts), "curve")
+
+
+def _numbered(places: Sequence[tuple[float, float]]) -> list[str]:
+    """A ring at each place with its number beside it; those that touch share one text."""
+    shared: list[tuple[float, float, list[str]]] = []
+    for number, (x, y) in enumerate(places, 1):
+        near = [one for one in shared if abs(one[0] - x) < 14 and abs(one[1] - y) < 11]
+        if near:
+            near[0][2].append(str(number))
+        else:
+            shared.append((x, y, [str(number)]))
+    parts = [f'<circle class="s" cx="{_n(x)}" cy="{_n(y)}" r="4.5"/>' for x, y in places]
+    for x, y, numbers in shared:
+        side, kind = (-8, "t e k") if x > _RIGHT - 40 else (8, "t b k")
+        parts.append(f'<text class="{kind}" x="{_n(x + side)}" y="{_n(y - 5)}">{", ".join(numbers)}</text>')
+    return parts
 
 
 def _cross(first: float, last: float, across: Scale, low: float, high: float, up: Scale, curve: Curve) -> str:

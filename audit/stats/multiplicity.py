@@ -12,7 +12,10 @@ from audit.core import Floats
 
 
 def holm(p: ArrayLike) -> Floats:
-    """Holm's step-down adjustment of p values (m,): the chance of any false alarm is held, whatever their dependence (holm1979)."""
+    """Holm's step-down adjustment of p values (m,): the chance of any false alarm is held (holm1979).
+
+    Holds however the tests depend on one another.
+    """
     values = np.asarray(p, dtype=np.float64)
     order, tests = _ranked(values)
     factors = tests - np.arange(tests)

@@ -97,7 +97,10 @@ def permuted_tables(table: ArrayLike, replicates: int, rng: np.random.Generator)
 
 
 def permutation_p(observed: ArrayLike, null: ArrayLike) -> Floats:
-    """The share of null draws (replicates, ...) at least as large as the observed (...), itself counted as one (phipson2010)."""
+    """The share of null draws (replicates, ...) at least as large as the observed (...), which counts as one (phipson2010).
+
+    NaN where nothing was observed.
+    """
     seen, draws = np.asarray(observed, dtype=np.float64), np.asarray(null, dtype=np.float64)
     extreme = (draws >= seen - 1e-12).sum(axis=0)
     return np.where(np.isnan(seen), np.nan, (1.0 + extreme) / (1.0 + len(draws)))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from audit import stats
 from audit.core import DataError, UsageError
 from audit.fairness import compare_groups, count, from_counts, gap, group_metrics
-from audit.fairness.rates import INDEXES, RATES, bounds_of, shares
+from audit.fairness.rates import FIGURES, INDEXES, bounds_of, shares
 
 COMPOSITES = {
     "balanced_accuracy": sklearn.metrics.balanced_accuracy_score,
@@ -82,7 +82,7 @@ def test_intervals_of_composites_cover(name, n):
     assert 0.93 <= np.mean((low <= truth) & (truth <= high)) <= 0.97
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from([*RATES, *INDEXES]), st.floats(0.5, 0.99))
+@given(st.integers(0, 2**32 - 1), st.sampled_from([*FIGURES]), st.floats(0.5, 0.99))
 @settings(max_examples=60, deadline=None)
 def test_every_interval_holds_its_estimate_and_grows_with_its_level(seed, name, level):
     cells = np.random.default_rng(seed).integers(0, 12, (20, 4)).astype(float)

@@ -149,6 +149,10 @@ def test_levels_are_sorted_and_categoricals_keep_theirs_and_their_codes():
     assert np.shares_memory(codes.values, column.array.codes)
 
 
+def test_whole_numbers_that_were_read_as_floats_keep_their_names():
+    assert encode(np.array([1.0, np.nan, 2.5, 3.0])).levels == ("1", "2.5", "3")
+
+
 def test_missing_values_of_every_kind_are_unknown():
     for column in (["a", None], np.array([1.0, np.nan]), pd.Series(["a", pd.NA]), pd.Categorical(["a", None])):
         codes = encode(pd.Series(column) if isinstance(column, pd.Categorical) else column)

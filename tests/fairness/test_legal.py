@@ -125,14 +125,13 @@ def test_selection_example_of_the_rule(test_data, axis):
     counts = from_counts(table[AXES[axis]], n=table["n_applicants"], selected=table["n_selected"])
     (result,) = ll144_selection(counts, axes=[AXES[axis]])
     found = {each.group: each for each in result.categories}
-    digits = 2 if axis == "race_ethnicity" else 3
+    # the ratios of race and ethnicity, and the rates of all but the intersections, are printed with two digits
+    ratio, rate = 2 if axis == "race_ethnicity" else 3, 3 if axis == "intersectional" else 2
     for _, row in table.iterrows():
         each = found[tuple(row[AXES[axis]])]
         assert (each.n, each.selected) == (row["n_applicants"], row["n_selected"])
-        assert each.rate == pytest.approx(
-            row["published_selection_rate"], abs=0.51 * 10 ** -min(digits, 3 if axis != "sex" else 2)
-        )
-        assert each.impact_ratio == pytest.approx(row["published_impact_ratio"], abs=1.01 * 10**-digits)
+        assert each.rate == pytest.approx(row["published_selection_rate"], abs=0.5 * 10**-rate)
+        assert each.impact_ratio == pytest.approx(row["published_impact_ratio"], abs=0.5 * 10**-ratio)
         assert not each.excluded
     if axis == "race_ethnicity":
         small = [each.group[0] for each in result.categories if each.small]
@@ -154,8 +153,9 @@ def test_scoring_example_of_the_rule(test_data, axis):
     for _, row in table.iterrows():
         each = found[tuple(row[AXES[axis]])]
         assert each.n == row["n_applicants"]
-        assert each.rate == pytest.approx(row["published_scoring_rate"], abs=1.01e-3)
-        assert each.impact_ratio == pytest.approx(row["published_impact_ratio"], abs=0.0101)
+        # the rule cuts 18 of 28 down to 64.2 %
+        assert 0.0 <= round(each.rate, 6) - row["published_scoring_rate"] + 0.0005 <= 0.0015
+        assert each.impact_ratio == pytest.approx(row["published_impact_ratio"], abs=0.005)
 
 
 def test_small_categories_need_a_justification_and_stay_in_the_table():

@@ -17,6 +17,7 @@ from audit.data.readers import from_frame
 from audit.data.tabular import Tabular
 from audit.fairness import count, from_counts, proxy_bounds, proxy_rates, worst_case
 from audit.fairness.missing import missing
+from audit.subject import prepare
 
 
 def allocations(people: int, groups: int):
@@ -274,3 +275,20 @@ def test_the_unknown_may_be_a_group_of_their_own():
 def test_missing_is_read_from_the_configuration():
     text = '[data]\npath = "x.csv"\n[groups]\nattributes = ["g"]\nmissing = "bounds"\n'
     assert codec.spec_from_toml(text).groups.missing == "bounds"
+
+
+def test_the_whole_way_from_a_file_of_people_and_of_counts(tmp_path):
+    (tmp_path / "people.csv").write_text("g,d\na,1\n,0\nb,1\nb,0\n", encoding="utf-8")
+    (tmp_path / "counts.csv").write_text("g,n,selected\na,40,10\nb,30,20\n,30,15\n", encoding="utf-8")
+    text = '{model}[data]\npath = "{file}"\n{role}[groups]\nattributes = ["g"]\nmissing = "{missing}"\n'
+    people = text.format(model="", file="people.csv", role='decision = "d"\n', missing="bounds")
+    subject = prepare(codec.spec_from_toml(people), tmp_path)
+    assert subject.missing == "bounds"
+    names = {e.name for e in missing(subject, context_of())}
+    assert {"selection_rate_worst_case", "missing_bounds"} <= names
+    for treated, levels in (("group", ("a", "b", "unknown")), ("report", ("a", "b"))):
+        counts = text.format(model='[model]\nkind = "counts"\n', file="counts.csv", role="", missing=treated)
+        subject = prepare(codec.spec_from_toml(counts), tmp_path)
+        assert subject.groups["g"].levels == levels
+        share = find(list(missing(subject, context_of())), "unknown_share", g="*").value
+        assert share == pytest.approx(0.3 if treated == "report" else 0.0)
