@@ -218,8 +218,7 @@ def _distances(subject: Subject, rows: Rows, table: Floats, draws: Floats, conte
         yield measured("class_distance", np.nan, n=sizes.sum(), where=rows.everywhere, unit="difference", why=why)
         return
     accuracy = stats.divide(np.trace(table, axis1=1, axis2=2), table.sum(axis=(1, 2)))
-    named = all(name in subject.reference for name in rows.attributes)
-    base = rows.groups.index(tuple(subject.reference[name] for name in rows.attributes)) if named else None
+    base = parts.named_group(subject, rows)
     base = parts.best_group(accuracy, sizes, subject.min_n) if base is None else base
     if base is None:
         return

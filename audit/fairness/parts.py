@@ -353,14 +353,28 @@ def against(rows: Rows, base: int, inside: Ints) -> str:
 def reference_group(subject: Subject, rows: Rows, score: Floats) -> int | None:
     """The group that others are compared with: the named one, else the highest mean score of those with min_n people.
 
-    None where there is no group with cases.
+    None where there is no group with cases. Raises DataError for a named group that is not there.
     """
-    if rows.attributes and all(name in subject.reference for name in rows.attributes):
-        return rows.groups.index(tuple(subject.reference[name] for name in rows.attributes))
+    named = named_group(subject, rows)
+    if named is not None:
+        return named
     size = len(rows.groups) + 1
     weight = np.bincount(rows.code, weights=rows.weight, minlength=size)[:-1]
     mean = stats.divide(np.bincount(rows.code, weights=rows.weight * score, minlength=size)[:-1], weight)
     return best_group(mean, rows.sizes(), subject.min_n)
+
+
+def named_group(subject: Subject, rows: Rows) -> int | None:
+    """The reference group that the configuration names, None where it names none; raises DataError."""
+    if not rows.attributes or not all(name in subject.reference for name in rows.attributes):
+        return None
+    wanted = tuple(subject.reference[name] for name in rows.attributes)
+    if wanted not in rows.groups:
+        known = ", ".join(rows.label(group) for group in range(min(len(rows.groups), 20)))
+        raise DataError(
+            f"reference group of {', '.join(rows.attributes)}: allowed are {known}; got {', '.join(wanted)}"
+        )
+    return rows.groups.index(wanted)
 
 
 def best_group(value: Floats, n: Ints, min_n: int) -> int | None:

@@ -189,6 +189,8 @@ def test_not_for_every_subject():
         auc_by_group([0, 1, 2], [1.0, 2.0, 3.0], sensitive_features=["a", "b", "b"])
     with pytest.raises(DataError, match="y_score: allowed are finite numbers, got nan"):
         auc_by_group([0, 1], [1.0, np.nan], sensitive_features=["a", "b"])
+    with pytest.raises(DataError, match="reference group of g: allowed are a, b, ç女; got z"):
+        list(scores(subject(frame, reference={"g": "z"}), context_of()))
     with pytest.raises(NotApplicable, match="one for each class"):
         next(scores(replace(subject(frame), score=np.full((30, 3), 1 / 3)), context_of()))
 
