@@ -138,3 +138,14 @@ def test_a_gate_and_a_deadline_from_python(frame):
     late = audit.run(model, frame, sensitive_features=["sex"], max_seconds=1e-6)
     assert not late.complete
     assert time.monotonic() - started < 60
+
+
+def test_numbers_to_predict(frame):
+    from sklearn.linear_model import LinearRegression
+
+    paid = frame.assign(pay=3 * frame.income + np.arange(600) % 7).drop(columns="label")
+    fitted = LinearRegression().fit(paid[["income"]], paid.pay)
+    report = audit.run(fitted, paid, sensitive_features="sex", target="pay", output="value", only=["fairness"])
+    table = report.frame().query("check == 'fairness.regression' and measure == 'mae' and where == 'everyone'")
+    expected = np.abs(fitted.predict(paid[["income"]]) - paid.pay).mean()
+    assert table.value.item() == pytest.approx(expected, abs=1e-12)

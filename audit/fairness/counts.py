@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from audit.core import Codes, DataError, Floats, Ints
 from audit.fairness.encode import encode_all
 from audit.fairness.tensor import Tensor
 
-CHUNK = 2**18  # rows a pass: the codes of one chunk stay in the cache
+CHUNK = 2**16  # rows a pass: the columns of one chunk stay in the cache
 _CELLS = ("tn", "fp", "fn", "tp")
 
 
@@ -92,17 +93,20 @@ def count(
     survey weights. frequency (n,): how many people a row stands for. Raises DataError.
     """
     groups = {**({} if strata is None else encode_all(strata)), **encoded(sensitive_features)}
-    labels, decisions = class_codes(y_true, "y_true", classes), class_codes(y_pred, "y_pred", classes)
+    labels = class_codes(y_true, "y_true", classes, verify=False)
+    decisions = class_codes(y_pred, "y_pred", classes, verify=False)
     size = length({"y_true": labels, "y_pred": decisions, **groups})
     each = amounts(frequency, "frequency", size)
     w = amounts(weights, "weights", size)
     parts = [(codes.values, len(codes.levels) + 1) for codes in groups.values()]
-    parts += [(y, classes) for y in (labels, decisions) if y is not None]
+    outcomes = {name: y for name, y in (("y_true", labels), ("y_pred", decisions)) if y is not None}
+    unverified = {len(parts) + place: name for place, name in enumerate(outcomes)}
+    parts += [(y, classes) for y in outcomes.values()]
     shape = tuple(len(codes.levels) + 1 for codes in groups.values())
     seen = (1 if labels is None else classes, 1 if decisions is None else classes)
 
     def tensor(amount: Floats | None) -> NDArray[Any]:
-        cells = tally(parts, size, amount).reshape(*shape, *seen)
+        cells = tally(parts, size, amount, unverified).reshape(*shape, *seen)
         missing = [(0, 0)] * len(shape) + [(0, classes - length) for length in seen]
         return np.pad(cells, missing) if labels is None or decisions is None else cells
 
@@ -171,17 +175,27 @@ def _published(columns: Mapping[str, Floats]) -> tuple[bool, bool, list[Floats]]
     raise DataError(f"allowed are the columns {allowed}; got {sorted(names)}")
 
 
-def tally(parts: Sequence[tuple[NDArray[Any], int]], size: int, amount: Floats | None = None) -> NDArray[Any]:
+def tally(
+    parts: Sequence[tuple[NDArray[Any], int]],
+    size: int,
+    amount: Floats | None = None,
+    unverified: Mapping[int, str] = MappingProxyType({}),
+) -> NDArray[Any]:
     """How often each combination of codes occurs, flat in C order; sums of `amount` (size,) where it is given.
 
     parts: codes (size,) and how many values each may take. Up to 256 combinations the codes of two neighbouring rows
-    are read as one 16-bit number, which halves the slow part, the counting.
+    are read as one 16-bit number, which halves the slow part, the counting. unverified: the places of parts, with their
+    names, whose range is checked on the way, while a chunk lies in the cache; raises DataError.
     """
     cells = int(np.prod([length for _, length in parts], dtype=np.int64)) if parts else 1
     dtype = np.uint8 if cells <= 2**8 else np.uint16 if cells <= 2**16 else np.int64
     found = np.zeros(cells, dtype=np.int64 if amount is None else np.float64)
     for start in range(0, size, CHUNK):
         rows = slice(start, min(start + CHUNK, size))
+        for place, name in unverified.items():
+            values, classes = parts[place]
+            if values.dtype.kind in "ui" and not _within(values[rows], classes):
+                raise DataError(_out_of_range(values, name, classes))
         code = _mixed(parts, rows, dtype)
         if amount is not None:
             found += np.bincount(code, weights=amount[rows], minlength=cells)
@@ -217,13 +231,16 @@ def encoded(features: Any) -> dict[str, Codes]:
     return {} if features is None else encode_all(features)
 
 
-def class_codes(column: ArrayLike | None, name: str, classes: int = 2) -> NDArray[Any] | None:
-    """A column of classes 0, 1, ... as an array of whole numbers; raises DataError."""
+def class_codes(column: ArrayLike | None, name: str, classes: int = 2, *, verify: bool = True) -> NDArray[Any] | None:
+    """A column of classes 0, 1, ... as an array of whole numbers; raises DataError.
+
+    verify False: the range of whole numbers is left to `tally`, which reads them anyway.
+    """
     if column is None:
         return None
     if classes < 2:
         raise DataError(f"classes: at least 2 are needed, got {classes}")
-    allowed = "allowed are 0 and 1" if classes == 2 else f"allowed are 0 to {classes - 1}"
+    allowed = _allowed(classes)
     values = np.asarray(column)
     if values.ndim != 1:
         raise DataError(f"{name}: allowed is one column (n,), got shape {values.shape}")
@@ -235,9 +252,17 @@ def class_codes(column: ArrayLike | None, name: str, classes: int = 2) -> NDArra
         if odd.size:
             raise DataError(f"{name}: {allowed}, got {odd[0]}")
         return values if classes == 2 else values.astype(np.int64)
-    if values.dtype.kind in "ui" and not _within(values, classes):
-        raise DataError(f"{name}: {allowed}, got values from {values.min()} to {values.max()}")
+    if verify and values.dtype.kind in "ui" and not _within(values, classes):
+        raise DataError(_out_of_range(values, name, classes))
     return values
+
+
+def _out_of_range(values: NDArray[Any], name: str, classes: int) -> str:
+    return f"{name}: {_allowed(classes)}, got values from {values.min()} to {values.max()}"
+
+
+def _allowed(classes: int) -> str:
+    return "allowed are 0 and 1" if classes == 2 else f"allowed are 0 to {classes - 1}"
 
 
 def _within(values: NDArray[Any], classes: int) -> bool:

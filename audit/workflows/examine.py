@@ -83,6 +83,7 @@ def run(
     sensitive_features: str | Sequence[str] = (),
     label: str | None = None,
     positive: str | bool | int | float = 1,
+    target: str | None = None,
     decision: str | None = None,
     score: str | None = None,
     threshold: float = 0.5,
@@ -109,6 +110,7 @@ def run(
         sensitive_features: the protected attributes, as column names.
         label: the column of true labels; by default the one column called label, target, y, y_true or outcome.
         positive: the label's (and decision's) positive value.
+        target: the column of numbers to predict, for regression; `output` is then "value".
         decision: the column of recorded decisions.
         score: the column of recorded scores.
         threshold: the score from which on the decision is positive.
@@ -119,7 +121,7 @@ def run(
         only: prefixes of the checks to run; by default every check that applies.
         params: parameters of single checks, by check id.
         name: the system's name in the report.
-        output: what the model returns: "probability" or "logit".
+        output: what the model returns: "probability", "logit", or for regression "value".
         seed: of every random draw.
         device: "auto", "cpu" or "cuda".
         confidence: the level of every interval.
@@ -144,8 +146,9 @@ def run(
         "model": {"kind": "predictions", "output": output},
         "data": {
             "path": str(data) if isinstance(data, str | Path) else "(a frame in memory)",
-            "label": label or _guess_label(data),
+            "label": label or (None if target else _guess_label(data)),
             "positive": positive,
+            "target": target,
             "decision": decision,
             "score": score,
             "threshold": threshold,
