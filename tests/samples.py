@@ -193,6 +193,108 @@ def _others(features: tuple[str, ...], dice: random.Random) -> tuple[Outcome, ..
     )
 
 
+def _significance(attributes: dict[str, tuple[str, ...]]) -> Outcome:
+    """Gaps against chance: one of each of the four outcomes for every attribute, and a row of few people."""
+    columns = ("attribute", "metric", "n", "gap", "low", "high", "expected_by_chance", "p_adjusted", "outcome")
+    kinds = (
+        ("selection_rate", 5000, 0.21, 0.15, 0.27, 0.02, 0.0005, "disparity"),
+        ("tpr", 2500, 0.004, 0.0, 0.03, 0.015, 1.0, "no material disparity"),
+        ("fpr", 40, 0.09, 0.0, 0.25, 0.08, 0.4321, "inconclusive"),
+        ("ppv", 0, None, None, None, None, None, "undefined"),
+    )
+    rows = tuple(
+        (attribute, *kind, *(groups[:2] if kind[3] is not None else (None, None)))
+        for attribute, groups in attributes.items()
+        for kind in kinds
+    )
+    table = Table(
+        name="significance",
+        title="Gaps against chance",
+        columns=(*columns, "lowest", "highest"),
+        rows=rows,
+        note="Margin 0.05, level 0.05, correction holm.",
+    )
+    first = next(iter(attributes))
+    measures = tuple(
+        Measure(name=name, value=0.25, unit=unit, n=5000, where={first: ALL, "metric": metric})
+        for metric in ("tpr", "fpr")
+        for name, unit in (("p_value", ""), ("gap_expected_by_chance", "difference"))
+    )
+    return Outcome(
+        check="fairness.significance", title="Gaps against chance", status="done", evidence=(table, *measures)
+    )
+
+
+def _thresholds(attribute: str) -> Outcome:
+    """Trade-offs of two policies, and four policies as points, two of them at the same place."""
+    limits = tuple(k / 20 for k in range(8))
+    found: list[Evidence] = [
+        Curve(
+            name="trade_off_demographic_parity",
+            x=limits,
+            y=tuple(None if k == 0 and policy == "single threshold" else 0.6 + base + k / 40 for k in range(8)),
+            x_label="largest demographic parity difference allowed",
+            y_label=f"best accuracy, {policy}",
+            unit="proportion",
+            n=5000,
+            where={attribute: ALL, "policy": policy},
+            note="no threshold keeps the smallest limit",
+        )
+        for base, policy in ((0.0, "single threshold"), (0.05, "threshold of each group"))
+    ]
+    sweep = tuple(k / 199 for k in range(200))
+    found += [
+        Curve(name=name, x=sweep, y=sweep, x_label="threshold", y_label=name, unit=unit, where={attribute: ALL})
+        for name, unit in (("accuracy", "proportion"), ("demographic_parity_difference", "difference"))
+    ]
+    policies = {"threshold in use": 0.3, "single threshold": 0.3, "single threshold, demographic parity": 0.05}
+    for policy, gap in {**policies, "undefined policy": None}.items():
+        where, note = {attribute: ALL, "policy": policy}, "" if gap is not None else "one group"
+        span = Interval(low=gap - 0.02, high=gap + 0.03, level=0.95, method="all pairs") if gap is not None else None
+        found.append(
+            Measure(
+                name="demographic_parity_difference",
+                value=gap,
+                unit="difference",
+                n=5000,
+                interval=span,
+                where=where,
+                note=note,
+            )
+        )
+        right = wilson(3500, 5000)
+        found.append(Measure(name="accuracy", value=0.7, unit="proportion", n=5000, interval=right, where=where))
+    return Outcome(check="fairness.thresholds", title="Thresholds", status="done", evidence=tuple(found))
+
+
+def _missing(attribute: str, groups: tuple[str, ...]) -> Outcome:
+    """What rates could be at worst, and a check that does not suit."""
+    worst = tuple(
+        Measure(
+            name="selection_rate_worst_case",
+            value=0.4 + k / 50,
+            unit="proportion",
+            n=200,
+            interval=Interval(low=0.2, high=0.8, level=0.95, method="worst case and Wilson"),
+            where={attribute: group},
+            note="among the known; 12 have an unknown group",
+        )
+        for k, group in enumerate(groups)
+    )
+    return Outcome(check="fairness.missing", title="People of unknown group", status="done", evidence=worst)
+
+
+def fairness_report() -> Report:
+    """A record with the evidence of a long section: gaps against chance, trade-offs, worst cases, idle checks."""
+    report = sample_report()
+    attributes = {"race": PEOPLE[:6], "sex": ("Female", "Male")}
+    idle = Outcome(
+        check="fairness.graph", title="Groups in the network", status="not_applicable", reason="there is no graph"
+    )
+    more = (_thresholds("race"), _missing("race", PEOPLE[:6]), _significance(attributes), idle)
+    return replace(report, outcomes=(*report.outcomes, *more))
+
+
 def _rulings(outcomes: tuple[Outcome, ...], attribute: str) -> tuple[Ruling, ...]:
     """Promises judged by hand: one broken, one undecided, one kept, one in error, one that is not required."""
     ratios = next(o for o in outcomes if o.check == "fairness.impact_ratio")

@@ -1,7 +1,11 @@
 """The README, the Makefile, the generated pages and the code say the same; the examples do what they promise."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from audit.workflows.docs import pages
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKDOWN = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
+TOLD = [path for path in MARKDOWN if "\n```python\n" in path.read_text()]
 
 
 def recipe(*targets: str) -> list[str]:
@@ -39,14 +44,35 @@ def test_the_lines_beneath_the_two_commands_are_those_that_make_runs():
     assert [line for line in run if line in told] == told
 
 
-def test_python_in_markdown_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    ran = 0
-    for path in MARKDOWN:
-        for block in blocks(path, "python"):
-            exec(compile(block, str(path), "exec"), {})
-            ran += 1
-    assert ran >= 1
+def run_page(path: Path, folder: Path) -> str:
+    """Run the blocks of a page in a fresh process, where they share their names; returns the code."""
+    code = "\n".join(blocks(path, "python"))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return code
+
+
+@pytest.mark.parametrize("path", TOLD, ids=lambda path: str(path.relative_to(ROOT)))
+def test_python_in_markdown_runs(path, tmp_path):
+    run_page(path, tmp_path)
+
+
+def test_the_page_on_fairness_ends_in_a_drawing(tmp_path):
+    code = run_page(ROOT / "docs" / "fairness.md", tmp_path)
+    for word in ("polars", "wilson", "permutation_test", "sweep(", "find_subgroups", "first + second", "from_counts"):
+        assert word in code
+    assert code.rstrip().endswith('assert "torch" not in sys.modules')
+    drawn = (tmp_path / "fairness.html").read_text("utf-8")
+    assert drawn.count("<svg") == 2
+    for picture in re.findall(r"<svg.*?</svg>", drawn, re.DOTALL):
+        assert ET.fromstring(picture).find("desc").text
 
 
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))

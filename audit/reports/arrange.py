@@ -115,9 +115,7 @@ class Panel:
 
     @property
     def drawn(self) -> tuple[str, ...]:
-        """The measures worth a drawing: no p values, no policies (a trade-off shows them), nothing over all groups
-        without an interval.
-        """
+        """The measures worth a drawing: no p values, no policies (trade-offs show them), no bare points over all groups."""
         if "policy" in self.attributes:
             return ()
         sure = {name for (_, name), slot in self.slots.items() if slot.measure.interval}
@@ -280,7 +278,11 @@ def chapters(section: str, shelves: Sequence[Shelf]) -> tuple[tuple[str, tuple[S
 def anchor(check: str) -> str:
     """The address of a check on a page."""
     plain = _ODD.sub("-", check)
-    return f"check-{plain}" if plain == check else f"check-{plain[:40]}-{zlib.crc32(check.encode()):08x}"
+    return (
+        f"check-{plain}"
+        if plain == check and len(check) <= 60
+        else f"check-{plain[:40]}-{zlib.crc32(check.encode()):08x}"
+    )
 
 
 _ODD = re.compile(r"[^A-Za-z0-9_.-]+")

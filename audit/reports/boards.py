@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from audit.core import ALL, Cell, Curve, Table
 from audit.reports import format as fmt
 from audit.reports.arrange import Shelf, Slot
 
+COLUMNS = 9  # columns of a table that a sheet of paper holds
 ABREAST = 4  # columns of figures that fit beside each other on a sheet of paper
 TALL = 12  # rows of a table after which the rest is folded on a screen
 OUTCOMES: Mapping[str, str] = {
@@ -64,6 +66,19 @@ def _whom(slot: Slot) -> str:
 
 def _repeats(figures: Sequence[Slot]) -> bool:
     return len({(slot.measure.name, _whom(slot)) for slot in figures}) < len(figures)
+
+
+def sheets(table: Table) -> tuple[tuple[int, ...], ...]:
+    """The columns of a table, sheet by sheet where they are too many; those that name the rows stand on every sheet."""
+    width = len(table.columns)
+    if width <= COLUMNS:
+        return (tuple(range(width)),)
+    named = [all(cell is None or isinstance(cell, str) for cell in column) for column in zip(*table.rows, strict=True)]
+    keys = tuple(range((named.index(False) if False in named else 1) if named else 1))[: COLUMNS // 2]
+    rest, most = width - len(keys), COLUMNS - 1 - len(keys)
+    count = -(-rest // most)
+    edges = [len(keys) + rest * k // count for k in range(count + 1)]
+    return tuple((*keys, *range(first, last)) for first, last in itertools.pairwise(edges))
 
 
 # ------------------------------------------------------------------------------------------------ the gaps

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from samples import PEOPLE, hostile_report, sample_report
+from samples import PEOPLE, fairness_report, hostile_report, sample_report
 
 from audit.reports.html import render
 from audit.reports.notebook import NotebookReport
@@ -26,6 +26,7 @@ REPORTS = {
     "hostile": hostile_report(),
     "large": sample_report(attributes={"race": PEOPLE, "age": PEOPLE}, suppress_below=60),
     "ungated": sample_report(gates=False, complete=False),
+    "fairness": fairness_report(),
 }
 
 
@@ -85,7 +86,7 @@ def test_the_text_is_the_same_with_and_without_javascript(browser, file):
     assert len(texts[0]) > 3000
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("width", [360, 390, 768, 1280])
 def test_the_page_is_no_wider_than_the_window(browser, file, width):
     context, page, _, _ = show(browser, file, viewport={"width": width, "height": 800})
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from samples import HOSTILE, PEOPLE, hostile_report, sample_report
+from samples import HOSTILE, PEOPLE, fairness_report, hostile_report, sample_report
 
 from audit import codec
 from audit.core import Interval, Measure, Outcome
@@ -58,6 +58,7 @@ REPORTS = {
     "hostile": hostile_report(),
     "ungated": sample_report(gates=False, complete=False),
     "suppressed": sample_report(suppress_below=60),
+    "fairness": fairness_report(),
 }
 
 
