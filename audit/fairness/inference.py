@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -47,7 +47,7 @@ class Finding:
     the one it stays below in 95 of 100 cases. p_value: of a gap as large by chance; p_adjusted: for the whole family;
     p_max_t: the same by the joint null of the family. p_equivalence: of "some two groups differ by margin or more".
     minimum_detectable_gap: between the smallest and the largest group. n_needed: people whom each group's rate would have
-    to rest on for a gap of the margin to be found.
+    to rest on for a gap of the margin to be found. left_out: groups with too few cases of this metric to be compared.
     """
 
     attributes: tuple[str, ...]
@@ -67,6 +67,7 @@ class Finding:
     outcome: Result
     lowest: str = ""
     highest: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------------------------------------------- the null
@@ -113,11 +114,13 @@ def joint_null(
     rng: np.random.Generator,
     *,
     replicates: int = 1000,
+    min_n: int = 0,
 ) -> tuple[Floats, Floats]:
     """Gaps of every metric over the groups of every `by`: observed (b * m,), and with people shuffled over all attributes.
 
     Labels and decisions stay together, so do all attributes of a person: the null keeps how the metrics and the attributes
-    hang together, as max-T needs it (westfall1993). Second, (replicates, b * m).
+    hang together, as max-T needs it (westfall1993). Groups of fewer than `min_n` cases are left out as in `Plan`. Second,
+    (replicates, b * m).
     """
     table = np.rint(counts.effective).astype(np.int64)
     flat = table.reshape(-1, 4)
@@ -126,11 +129,13 @@ def joint_null(
     for size in stats.blocks(replicates, 4 * len(filled)):
         tables = np.zeros((size, len(flat), 4), dtype=np.int64)
         tables[:, filled] = stats.permuted_tables(flat[filled], size, rng)
-        drawn.append(_gaps(counts, tables.reshape(size, *table.shape), by, metrics))
-    return _gaps(counts, table[None], by, metrics)[0], np.concatenate(drawn)
+        drawn.append(_gaps(counts, tables.reshape(size, *table.shape), by, metrics, min_n))
+    return _gaps(counts, table[None], by, metrics, min_n)[0], np.concatenate(drawn)
 
 
-def _gaps(counts: Counts, tables: NDArray[Any], by: Sequence[tuple[str, ...]], metrics: Sequence[str]) -> Floats:
+def _gaps(
+    counts: Counts, tables: NDArray[Any], by: Sequence[tuple[str, ...]], metrics: Sequence[str], min_n: int
+) -> Floats:
     """Gaps (replicates, b * m) of tables (replicates, *sizes, 2, 2)."""
     columns = []
     for attributes in by:
@@ -141,8 +146,34 @@ def _gaps(counts: Counts, tables: NDArray[Any], by: Sequence[tuple[str, ...]], m
         )  # the attributes left over stand in the order of the counts: groups need no other
         known = tuple(slice(len(counts.levels[i])) for i in sorted(kept))
         cells = narrow[(slice(None), *known)].reshape(len(tables), -1, 4)
-        columns.append(max_difference(shares(cells, metrics), axis=1))
+        values = shares(cells, metrics)
+        part = counts.marginal([counts.attributes[i] for i in sorted(kept)])
+        for column, metric in enumerate(metrics):
+            values[:, few(part, metric, min_n), column] = np.nan
+        columns.append(max_difference(values, axis=1))
     return np.concatenate(columns, axis=1)
+
+
+def few(counts: Counts, metric: str, min_n: int) -> NDArray[np.bool_]:
+    """Groups (g,) with some, but fewer than `min_n`, cases of a metric; none where fewer than two others would be left."""
+    cells = claimed(counts, metric)
+    n = cells.sum(axis=1) if rate_of(metric).composite is not None else cells @ np.array(rate_of(metric).bottom)
+    small = (n > 0) & (n < min_n)
+    return np.asarray(small & bool((n >= max(min_n, 1)).sum() >= 2))
+
+
+def _without(counts: Counts, groups: NDArray[np.bool_]) -> Counts:
+    """The counts with the cells of some groups emptied, so that no figure is had of them."""
+    if not groups.any():
+        return counts
+    place = np.unravel_index(np.flatnonzero(groups), [len(levels) for levels in counts.levels])
+
+    table = counts.table.copy()
+    weight, weight2 = (None if part is None else part.copy() for part in (counts.weight, counts.weight2))
+    for part in (table, weight, weight2):
+        if part is not None:
+            part[place] = 0
+    return replace(counts, table=table, weight=weight, weight2=weight2)
 
 
 # ------------------------------------------------------------------------------------------------- the decision
@@ -165,7 +196,9 @@ class Plan:
     """What a family of tests is declared to be, before the data are looked at.
 
     margin: how far apart groups may be for the gap not to matter. alpha: the level of every test. power: with which a gap
-    is called detectable. correction: of the p values over the family. replicates: shuffles. Raises UsageError.
+    is called detectable. correction: of the p values over the family. replicates: shuffles. min_n: groups with fewer cases
+    of a metric are left out of its gap and named, because the extremes of a rate over a handful of people hide the gap
+    between the large groups; where fewer than two groups would be left, all stay. Raises UsageError.
     """
 
     metrics: tuple[str, ...] = METRICS
@@ -174,6 +207,7 @@ class Plan:
     power: float = 0.8
     correction: Correction = "holm"
     replicates: int = 2000
+    min_n: int = 0
 
     def __post_init__(self) -> None:
         for name in self.metrics:
@@ -213,16 +247,19 @@ def _test(parts: Sequence[Counts], joint: Counts | None, rng: np.random.Generato
         for metric in plan.metrics
         if metric in defined(part.labels, part.decisions, FIGURES)
     ]
-    nulls = [permutation_test(part, metric, rng, replicates=plan.replicates) for part, metric in family]
+    small = [few(part, metric, plan.min_n) for part, metric in family]
+    large = [(_without(part, groups), metric) for (part, metric), groups in zip(family, small, strict=True)]
+    nulls = [permutation_test(part, metric, rng, replicates=plan.replicates) for part, metric in large]
     p = np.array([null.p_value for null in nulls], dtype=np.float64)
     adjusted, together = _CORRECTIONS[plan.correction](p), np.full(len(p), np.nan)
     if joint is not None and family:
         metrics = list(dict.fromkeys(metric for _, metric in family))
-        together = np.maximum(_max_t(joint, [part.attributes for part in parts], metrics, rng, plan.replicates), p)
+        together = np.maximum(_max_t(joint, [part.attributes for part in parts], metrics, rng, plan), p)
     findings = []
-    for i, (part, metric) in enumerate(family):
+    for i, (part, metric) in enumerate(large):
         own = _Adjusted(float(p[i]), float(adjusted[i]), float(together[i]))
-        findings.append(_finding(part, metric, nulls[i], own, plan))
+        names = tuple(" × ".join(part.groups[group]) for group in np.flatnonzero(small[i]))
+        findings.append(replace(_finding(part, metric, nulls[i], own, plan), left_out=names))
     return tuple(findings)
 
 
@@ -235,13 +272,13 @@ class _Adjusted(NamedTuple):
 
 
 def _max_t(
-    counts: Counts, by: Sequence[tuple[str, ...]], metrics: Sequence[str], rng: np.random.Generator, replicates: int
+    counts: Counts, by: Sequence[tuple[str, ...]], metrics: Sequence[str], rng: np.random.Generator, plan: Plan
 ) -> Floats:
     """Max-T adjusted p values; NaN where the table of all attributes is too large to draw."""
     rows = int((counts.table.reshape(-1, 4).sum(axis=1) > 0).sum())
-    if rows * replicates * 4 > _JOINT:
+    if rows * plan.replicates * 4 > _JOINT:
         return np.full(len(by) * len(metrics), np.nan)
-    return stats.westfall_young(*joint_null(counts, by, metrics, rng, replicates=replicates))
+    return stats.westfall_young(*joint_null(counts, by, metrics, rng, replicates=plan.replicates, min_n=plan.min_n))
 
 
 def _finding(part: Counts, metric: str, null: Null, p: _Adjusted, plan: Plan) -> Finding:
@@ -324,7 +361,8 @@ def significant_gaps(
     another is chosen, p_max_t by shuffling people over all attributes at once, which keeps how the metrics hang together.
     p_equivalence is that of two groups lying `margin` or more apart; where it is small, the intervals of all pairs lie
     inside the margin. minimum_detectable_gap is what a test of the smallest against the largest group would find with the
-    given power. The outcome is one of four: no material disparity (surely inside the margin), disparity (not by chance,
+    given power. Groups with fewer than min_n cases of a metric are left out of its gap: the extremes of a rate over a
+    handful of people would hide the gap between the large groups. The outcome is one of four: no material disparity (surely inside the margin), disparity (not by chance,
     after correction), inconclusive (with the people needed in each group to find a gap of the margin), or undefined. The
     level of all tests is one minus the confidence of the audit.
 
@@ -339,6 +377,7 @@ def significant_gaps(
         power=power,
         correction=correction,
         replicates=replicates,
+        min_n=subject.min_n,
     )
     parts = [counts_of(subject, context, attributes) for attributes in subject.slices]
     sizes = [len(codes.levels) + 1.0 for codes in subject.groups.values()]
@@ -398,6 +437,7 @@ def _table(findings: Sequence[Finding], plan: Plan) -> Table:
             one.outcome,
             one.lowest or None,
             one.highest or None,
+            ", ".join(one.left_out),
         )
         for one in findings
     ]
@@ -422,6 +462,7 @@ def _table(findings: Sequence[Finding], plan: Plan) -> Table:
             "outcome",
             "lowest",
             "highest",
+            "left_out",
         ),
         rows=tuple(rows),
         note=f"Margin {plan.margin:g}, level {plan.alpha:g}, correction {plan.correction}, {len(rows)} tests.",

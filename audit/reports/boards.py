@@ -128,7 +128,7 @@ def _tested(table: Table) -> Iterator[Overview]:
 
 
 def _row(row: Mapping[str, Cell]) -> GapRow:
-    n, ends = row.get("n"), [row.get("lowest"), row.get("highest")]
+    n = row.get("n")
     hidden = next((cell for cell in row.values() if isinstance(cell, str) and cell.startswith(fmt.SUPPRESSED)), "")
     return GapRow(
         metric=str(row.get("metric")),
@@ -139,9 +139,18 @@ def _row(row: Mapping[str, Cell]) -> GapRow:
         chance=_number(row.get("expected_by_chance")),
         p=_number(row.get("p_adjusted")),
         outcome="" if hidden else str(row.get("outcome") or ""),
-        ends=" to ".join(str(end) for end in ends) if all(ends) and not hidden else "",
+        ends=_ends(row) if not hidden else "",
         hidden=hidden,
     )
+
+
+def _ends(row: Mapping[str, Cell]) -> str:
+    """Between whom the gap lies, and who was left out of it."""
+    ends = [row.get("lowest"), row.get("highest")]
+    if not all(ends):
+        return ""
+    few = f"; too few cases: {row['left_out']}" if row.get("left_out") else ""
+    return " to ".join(map(str, ends)) + few
 
 
 def _number(cell: Cell) -> float | None:

@@ -1,5 +1,7 @@
 """Permutation tests, the declared family, and the four outcomes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -266,3 +268,21 @@ def test_compas_false_positive_rates_differ(test_data):
     assert found["fpr"].outcome == "disparity"
     assert found["fpr"].gap == pytest.approx(0.448468 - 0.234543, abs=1e-6)
     assert found["fpr"].p_value == 0.001
+
+
+def test_a_handful_of_people_do_not_hide_the_gap_between_large_groups():
+    """Two groups of thousands lie far apart, one of four lies anywhere."""
+    cells = {"large": (3000, 1000), "other": (1000, 3000), "tiny": (4, 0)}
+    group = np.repeat(list(cells), [sum(pair) for pair in cells.values()])
+    decision = np.concatenate([np.repeat([1, 0], pair) for pair in cells.values()])
+    counts = count(None, decision, sensitive_features={"g": group})
+    plan = Plan(metrics=("selection_rate",), replicates=500, min_n=30)
+    (found,) = significance(counts, np.random.default_rng(0), plan=plan)
+    assert (found.left_out, found.outcome, found.n) == (("tiny",), "disparity", 8000)
+    assert found.gap == pytest.approx(0.5)
+    assert (found.lowest, found.highest) == ("other", "large")
+    (everyone,) = significance(counts, np.random.default_rng(0), plan=replace(plan, min_n=0))
+    assert (everyone.left_out, everyone.n) == ((), 8004)
+    assert everyone.highest == "tiny"
+    (only_small,) = significance(counts, np.random.default_rng(0), plan=replace(plan, min_n=5000))
+    assert only_small.left_out == ()
