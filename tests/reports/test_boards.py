@@ -3,10 +3,12 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from samples import HOSTILE, PEOPLE, fairness_report, sample_report
 
 from audit import registry
-from audit.core import ALL, Interval, Measure, Outcome, Table
+from audit.core import ALL, Curve, Interval, Measure, Outcome, Table
 from audit.reports import arrange, boards, sources, svg
 from audit.reports import format as fmt
 from audit.reports.html import render
@@ -206,6 +208,40 @@ def test_a_scatter_of_nothing_is_a_picture():
     assert "nothing to draw" in render(
         replace(report, outcomes=(outcome,), verdict=replace(report.verdict, headline=()))
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=9),
+    st.lists(st.tuples(st.floats(-0.2, 1.2), st.floats(0, 1), st.floats(0, 0.5)), max_size=9),
+)
+def test_everything_in_a_scatter_lies_inside_and_every_spot_has_its_number(points, chosen):
+    curve = Curve(name="c", x=tuple(x for x, _ in points), y=tuple(y for _, y in points))
+    spots = [svg.Spot(x=x, y=y, low=y - w, high=y + w) for x, y, w in chosen]
+    root = ET.fromstring(svg.scatter([curve], spots, title="t", desc="d"))
+    for ring in root.iter("circle"):
+        assert 0 <= float(ring.get("cx")) <= svg.WIDTH
+        assert 0 <= float(ring.get("cy")) <= float(root.get("viewBox").split()[3])
+    told = [e.text for e in root.iter("text") if "k" in e.get("class").split()]
+    assert sorted(int(number) for text in told for number in text.split(", ")) == list(range(1, len(spots) + 1))
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3, -5.0])
+def test_the_diagonal_lies_where_both_agree(shift):
+    xs = tuple(k / 10 for k in range(11))
+    curve = Curve(name="calibration", x=xs, y=tuple(x + shift for x in xs))
+    root = ET.fromstring(svg.line(curve, title="t", desc="d", diagonal=True))
+    found = [e.get("d") for e in root.iter("path") if e.get("class") == "r i"]
+    if shift == -5.0:
+        assert found == [], "the axes share no number"
+        return
+    x1, y1, x2, y2 = (float(number) for number in re.findall(r"-?[\d.]+", found[0]))
+    own = [(float(e.get("cx")), float(e.get("cy"))) for e in root.iter("circle")]
+    if shift == 0.0:
+        slope = (y2 - y1) / (x2 - x1)
+        assert all(y == pytest.approx(y1 + slope * (x - x1), abs=0.2) for x, y in own)
+    else:
+        assert all(y < y1 + (y2 - y1) / (x2 - x1) * (x - x1) for x, y in own), "what lies above is drawn above"
 
 
 # ----------------------------------------------------------------------------------- chance and the worst case
