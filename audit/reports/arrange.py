@@ -104,9 +104,9 @@ class Panel:
 
     @property
     def title(self) -> str:
-        """What the rows are, in words: "sex × race", or "metric (all groups of sex)"."""
+        """What the rows are, in words: "sex × race", or "metric (all of sex)"."""
         rows = " × ".join(_rows(self.attributes, self.over))
-        return f"{rows} (all groups of {' × '.join(self.over)})" if self.over else rows
+        return f"{rows} (all of {' × '.join(self.over)})" if self.over else rows
 
     @property
     def is_attribution(self) -> bool:

@@ -47,6 +47,8 @@ WORDS: Mapping[str, str] = {
     "flops": "FLOPs",
     "ece": "ECE",
     "kwh": "kWh",
+    "haenszel": "Haenszel",
+    "breslow": "Breslow",
     "xauc": "xAUC",
     "abroca": "ABROCA",
     "ks": "KS",

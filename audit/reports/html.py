@@ -202,8 +202,10 @@ def _draw_trade_off(found: TradeOff) -> Markup:
 
 def _draw_curve(curve: Curve) -> Markup:
     title = f"{fmt.label(curve.name)}, {fmt.who(curve.where)}"
-    desc = f"{curve.y_label} against {curve.x_label}; the table that follows has the figures."
-    return svg.line(curve, title=title, desc=desc)
+    calibrated = curve.name.startswith("calibration")
+    agree = "; on the dotted line both agree" if calibrated else ""
+    desc = f"{curve.y_label} against {curve.x_label}{agree}; the table that follows has the figures."
+    return svg.line(curve, title=title, desc=desc, diagonal=calibrated)
 
 
 # ---------------------------------------------------------------------------------------------------- methods

@@ -184,13 +184,17 @@ def bars(rows: Sequence[Row], *, title: str, desc: str, unit: str = "") -> Marku
 _LEFT, _HEIGHT, _BASE = 46, 220, 180
 
 
-def line(curve: Curve, *, title: str, desc: str) -> Markup:
-    """One curve with its band; gaps stay gaps, and single points are dots."""
+def line(curve: Curve, *, title: str, desc: str, diagonal: bool = False) -> Markup:
+    """One curve with its band; gaps stay gaps, and single points are dots; a diagonal is where x and y agree."""
     ys = [y for y in (*curve.y, *curve.low, *curve.high) if y is not None]
     low, high = domain([], [*ys, 0.0] if curve.unit == "proportion" else ys)
     first, last = domain([], list(curve.x))
     across, up = _scale(first, last, _LEFT, _RIGHT), _scale(low, high, _BASE, TOP)
     parts = [_cross(first, last, across, low, high, up, curve), _band(curve, across, up)]
+    start, end = max(first, low), min(last, high)
+    if diagonal and start < end:
+        ends = f"M{_n(across(start))} {_n(up(start))}L{_n(across(end))} {_n(up(end))}"
+        parts.append(f'<path class="r i" d="{ends}"/>')
     path = _path(curve, across, up)
     parts.append(f'<path class="c" d="{path}"/>' if path else "")
     if len(curve.x) <= 40:

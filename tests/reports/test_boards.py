@@ -3,16 +3,19 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from samples import HOSTILE, PEOPLE, fairness_report, sample_report
 
 from audit import registry
-from audit.core import ALL, Interval, Measure, Outcome, Table
+from audit.core import ALL, Curve, Interval, Measure, Outcome, Table
 from audit.reports import arrange, boards, sources, svg
 from audit.reports import format as fmt
 from audit.reports.html import render
 from audit.reports.markdown import render as markdown
 
 SECTIONS = sources.TEMPLATES / "sections"
+OWN = [id for id, entry in registry.entries("checks").items() if entry.function.__module__.startswith("audit.")]
 
 
 def shelves(report, section="fairness"):
@@ -30,7 +33,7 @@ def with_evidence(*evidence, check="fairness.extra"):
 
 
 # ---------------------------------------------------------------------------------------------------- prose
-@pytest.mark.parametrize("check", [id for id in registry.entries("checks") if not id.startswith("custom.")])
+@pytest.mark.parametrize("check", OWN)
 def test_every_check_says_what_it_is_when_it_matters_and_whom_it_affects(check):
     text = (SECTIONS / f"{check}.html.j2").read_text("utf-8")
     for question in ("What is it?", "When does it matter?", "Who is affected?"):
@@ -50,7 +53,7 @@ def test_no_prose_is_left_over():
 def test_every_fairness_check_has_its_place_in_the_order_of_reading():
     named = [check for _, checks in arrange.READING["fairness"] for check in checks]
     assert len(named) == len(set(named))
-    assert set(named) == {id for id in registry.entries("checks") if id.startswith("fairness.")}
+    assert set(named) == {id for id in OWN if id.startswith("fairness.")}
 
 
 # ----------------------------------------------------------------------------------------------- the overview
@@ -135,6 +138,8 @@ def test_figures_of_several_populations_stand_side_by_side():
     slots = [slot.ref for board in found for slot in board.slots.values()]
     assert sorted(slots) == sorted(slot.ref for slot in shelf(report, "fairness.selection").figures)
     assert "more figures of" in render(report)
+    bare = [Measure(name="m", value=None, n=0, note="nobody", where={name: ALL}) for name in ("a", "b")]
+    assert '<small>n <data value="0"' in render(with_evidence(*bare))
     assert boards.boards(next(one for one in shelves(report, "performance"))) == ()
 
 
@@ -148,10 +153,10 @@ def test_a_figure_that_stands_twice_is_listed_and_not_lost():
 def test_measures_over_all_groups_by_something_else_are_rows_of_a_panel():
     report = fairness_report()
     panels = shelf(report, "fairness.significance").panels
-    assert {panel.title for panel in panels} == {"metric (all groups of race)"}
+    assert {panel.title for panel in panels} == {"metric (all of race)"}
     assert {panel.groups for panel in panels} == {("tpr", "fpr")}
     assert all(panel.drawn == () for panel in panels), "neither p values nor bare points are drawn"
-    assert "metric (all groups of race)" in markdown(report)
+    assert "metric (all of race)" in markdown(report)
 
 
 # ---------------------------------------------------------------------------------------------- trade-offs
@@ -203,6 +208,40 @@ def test_a_scatter_of_nothing_is_a_picture():
     assert "nothing to draw" in render(
         replace(report, outcomes=(outcome,), verdict=replace(report.verdict, headline=()))
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=9),
+    st.lists(st.tuples(st.floats(-0.2, 1.2), st.floats(0, 1), st.floats(0, 0.5)), max_size=9),
+)
+def test_everything_in_a_scatter_lies_inside_and_every_spot_has_its_number(points, chosen):
+    curve = Curve(name="c", x=tuple(x for x, _ in points), y=tuple(y for _, y in points))
+    spots = [svg.Spot(x=x, y=y, low=y - w, high=y + w) for x, y, w in chosen]
+    root = ET.fromstring(svg.scatter([curve], spots, title="t", desc="d"))
+    for ring in root.iter("circle"):
+        assert 0 <= float(ring.get("cx")) <= svg.WIDTH
+        assert 0 <= float(ring.get("cy")) <= float(root.get("viewBox").split()[3])
+    told = [e.text for e in root.iter("text") if "k" in e.get("class").split()]
+    assert sorted(int(number) for text in told for number in text.split(", ")) == list(range(1, len(spots) + 1))
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3, -5.0])
+def test_the_diagonal_lies_where_both_agree(shift):
+    xs = tuple(k / 10 for k in range(11))
+    curve = Curve(name="calibration", x=xs, y=tuple(x + shift for x in xs))
+    root = ET.fromstring(svg.line(curve, title="t", desc="d", diagonal=True))
+    found = [e.get("d") for e in root.iter("path") if e.get("class") == "r i"]
+    if shift == -5.0:
+        assert found == [], "the axes share no number"
+        return
+    x1, y1, x2, y2 = (float(number) for number in re.findall(r"-?[\d.]+", found[0]))
+    own = [(float(e.get("cx")), float(e.get("cy"))) for e in root.iter("circle")]
+    if shift == 0.0:
+        slope = (y2 - y1) / (x2 - x1)
+        assert all(y == pytest.approx(y1 + slope * (x - x1), abs=0.2) for x, y in own)
+    else:
+        assert all(y < y1 + (y2 - y1) / (x2 - x1) * (x - x1) for x, y in own), "what lies above is drawn above"
 
 
 # ----------------------------------------------------------------------------------- chance and the worst case
