@@ -8,6 +8,7 @@ import pytest
 from fairlearn import metrics as peer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from subjects import context_of, find, subject_of
 
 from audit import stats
 from audit.core import Measure, UsageError
@@ -27,7 +28,6 @@ from audit.fairness import (
     theil_index,
 )
 from audit.fairness.disparities import named_disparities
-from tests.subjects import context_of, find, subject_of
 
 PEERS = {
     "demographic_parity_difference": peer.demographic_parity_difference,

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from subjects import context_of, find, subject_of
 
 from audit import stats
 from audit.core import Table, UsageError
@@ -20,7 +21,6 @@ from audit.fairness import (
     significance,
 )
 from audit.fairness.inference import METRICS, significant_gaps
-from tests.subjects import context_of, find, subject_of
 
 
 def selected(n, k):
