@@ -336,6 +336,6 @@ def _measures(name: str, sets: Mapping[str, Floats], context: Context, splits: i
         interval=bounded((found.low, found.high), context.confidence, "noncentral t"),
         why="all words are associated equally",
     )
-    yield measured("mean_difference", found.mean_difference, n=n, where=where, unit="difference", better="zero")
+    yield measured("mean_difference", found.mean_difference, n=n, where=where, unit="", better="zero")
     yield measured("p_value", found.p_value, n=n, where=where, unit="", note=f"one-sided, {how}")
     yield measured("p_two_sided", found.p_two_sided, n=n, where=where, unit="", note=how)

@@ -181,7 +181,7 @@ def _measure(part: Slice, found: Disparity) -> Measure:
         found.value,
         n=found.n,
         where=part.everywhere,
-        unit=found.how,
+        unit=_unit(found),
         better="zero" if found.how == "difference" else "one",
         interval=bounded((found.low, found.high), found.level, method),
         note="; ".join(notes) if known else "",
@@ -193,6 +193,12 @@ def _why(found: Disparity) -> str:
     if any(not one.highest or (np.isnan(one.value) and one.how == "difference") for one in found.gaps):
         return "fewer than two groups have " + " and ".join(one.rate for one in found.gaps)
     return "there is no ratio to a figure of 0 or between figures below 0"
+
+
+def _unit(found: Disparity) -> str:
+    """Differences of shares in percentage points; of MCC, F1 and the quotient of errors, plain."""
+    plain = any(gap.rate in ("mcc", "f1", "treatment_equality") for gap in found.gaps)
+    return "" if plain and found.how == "difference" else found.how
 
 
 def _epsilons(part: Slice, concentration: float, level: float) -> Iterator[Measure]:

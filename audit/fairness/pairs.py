@@ -287,4 +287,4 @@ def _preference_measures(more: Floats, less: Floats, where: Mapping[str, str], l
     )
     yield measured("p_value", found.p_value, unit="", why="no pair differs", **facts)
     name = "mean_log_likelihood_difference"
-    yield mean_measure(name, more - less, level=level, where=where, unit="difference", better="zero")
+    yield mean_measure(name, more - less, level=level, where=where, unit="", better="zero")

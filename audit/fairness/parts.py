@@ -272,6 +272,11 @@ def together(rows: Rows, level: float) -> float:
     return stats.bonferroni(level, stats.pairs(int(np.count_nonzero(rows.sizes()))))
 
 
+def difference_unit(unit: str) -> str:
+    """Of shares, percentage points; of anything else, its own unit."""
+    return "difference" if unit == "proportion" else unit
+
+
 def difference_measures(
     rows: Rows, found: Figures, names: Sequence[str], base: int | None, kinds: Mapping[str, Kind]
 ) -> Iterator[Measure]:
@@ -287,7 +292,7 @@ def difference_measures(
                 value[group] - value[base],
                 n=found.n[group, found.names.index(name)],
                 where=rows.where(group),
-                unit="difference",
+                unit=difference_unit(kinds[name].unit),
                 better="zero",
                 interval=bounded(bounds, found.level, f"{kinds[name].method}, square-and-add"),
                 note=against(rows, base, inside),
@@ -307,7 +312,7 @@ def gap_measures(
             gap,
             n=wide.n[:, wide.names.index(name)].sum(),
             where=rows.everywhere,
-            unit="difference",
+            unit=difference_unit(kinds[name].unit),
             better="zero",
             interval=bounded((least, most), level, "all pairs, Bonferroni"),
             note=ends(rows, value) + (_SMALL if np.isnan(most) and not np.isnan(gap) else ""),

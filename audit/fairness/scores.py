@@ -265,7 +265,7 @@ def _crossed(rows: Rows, score: Floats, y: Ints, base: int | None, level: float)
         )
         value, low, high = auc_difference(pair[0][:3], pair[1][:3])
         yield measured(
-            "xauc_disparity", value, unit="difference", better="zero",
+            "xauc_disparity", value, unit="", better="zero",
             interval=bounded((low, high), level, "DeLong, square-and-add"), note=note, **facts,
         )  # fmt: skip
         again = [
@@ -303,7 +303,7 @@ def _worst(rows: Rows, base: int, pairs: list[tuple[float, float, float, int]], 
         abs(top[0]),
         n=rows.sizes().sum(),
         where=rows.everywhere,
-        unit="difference",
+        unit="",
         better="zero",
         interval=bounded((max(b[0] for b in bounds), max(b[1] for b in bounds)), level, "DeLong, Bonferroni")
         if known
