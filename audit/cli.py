@@ -111,7 +111,8 @@ class _Parser(argparse.ArgumentParser):
             hint = suggest(came, message.split("choose from ")[-1].replace("'", "").rstrip(")").split(", "))
         elif message.startswith("unrecognized arguments: "):
             came = message.removeprefix("unrecognized arguments: ").split()[0]
-            hint = suggest(came, _options(self))
+            known = list(_options(self))
+            hint = "" if came in known else suggest(came, known)  # known, but to another command
         raise UsageError(f"{message}{hint}\n{self.format_usage().strip()}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -241,8 +241,10 @@ def gap(counts: Counts, rate: str, *, how: How = "difference", level: float = 0.
     """The largest difference, or smallest ratio, of a rate between any two groups; groups without the rate are left out.
 
     The interval holds for all pairs at once and reaches 0, or 1, where the groups may be equal (newcombe1998, katz1978,
-    zou2008, dunn1961).
+    zou2008, dunn1961). Raises DataError and UsageError.
     """
+    if how not in get_args(How):
+        raise UsageError(f"how: allowed are {list(get_args(How))}, got {how!r}")
     table = rates(counts, [rate])
     value, n = table.value[:, 0], table.n[:, 0]
     there = np.flatnonzero(~np.isnan(value))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audit.core import Codes, DataError, Floats, Ints
-from audit.fairness.encode import encode_all
+from audit.fairness.encode import UNNAMED, encode_all
 from audit.fairness.tensor import Tensor
 
 CHUNK = 2**16  # rows a pass: the columns of one chunk stay in the cache
@@ -92,7 +92,7 @@ def count(
     column, a frame (pandas, polars, pyarrow), an array (n, k), core.Codes, or a mapping of name to column. weights (n,):
     survey weights. frequency (n,): how many people a row stands for. Raises DataError.
     """
-    groups = {**({} if strata is None else encode_all(strata)), **encoded(sensitive_features)}
+    groups = _beside(strata, encoded(sensitive_features))
     labels = class_codes(y_true, "y_true", classes, verify=False)
     decisions = class_codes(y_pred, "y_pred", classes, verify=False)
     size = length({"y_true": labels, "y_pred": decisions, **groups})
@@ -224,6 +224,24 @@ def _pairwise(code: NDArray[np.uint8], cells: int) -> Ints:
     if even < len(code):
         found[code[-1]] += 1
     return found
+
+
+def _beside(strata: Any, groups: dict[str, Codes]) -> dict[str, Codes]:
+    """Strata before groups; those without a name of their own are called stratum_0 and so on. Raises DataError."""
+    named = {
+        name.replace(UNNAMED, "stratum_") if name.startswith(UNNAMED) else name: codes
+        for name, codes in encoded(strata).items()
+    }
+    if both := sorted(named.keys() & groups.keys()):
+        raise DataError(f"strata: {', '.join(both)} is a sensitive feature as well; name it in one place")
+    return {**named, **groups}
+
+
+def binary(counts: Counts) -> Counts:
+    """The counts themselves; raises DataError for more than two classes."""
+    if counts.classes != 2:
+        raise DataError(f"rates need a yes-or-no outcome, got {counts.classes} classes; choose one with one_vs_rest")
+    return counts
 
 
 def encoded(features: Any) -> dict[str, Codes]:

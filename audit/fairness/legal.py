@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from audit import stats
 from audit.core import Cell, Codes, Context, DataError, Evidence, Ints, Measure, NotApplicable, Subject, Table
-from audit.fairness.counts import Counts, count
+from audit.fairness.counts import Counts, binary, count
 from audit.fairness.measures import bounded, measured
 from audit.fairness.slices import counts_of, reference, require_binary, sliced
 from audit.registry import check
@@ -81,7 +81,7 @@ def _people(counts: Counts) -> tuple[Ints, Ints]:
     """People and people selected in each known group."""
     if not counts.decisions:
         raise DataError("allowed are counts of decisions; these count labels only")
-    cells = counts.cells()
+    cells = binary(counts).cells()
     return cells.sum(axis=1), cells[:, 1] + cells[:, 3]
 
 

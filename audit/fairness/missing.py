@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from audit import stats
 from audit.core import Cell, Context, DataError, Evidence, Floats, Measure, Subject, Table
 from audit.data.tabular import Tabular
-from audit.fairness.counts import Counts
+from audit.fairness.counts import Counts, binary
 from audit.fairness.measures import bounded, measured
 from audit.fairness.rates import RATES, defined
 from audit.fairness.slices import Slice, counts_of, require_binary, slice_of
@@ -54,7 +54,7 @@ def worst_case(counts: Counts, rate: str = "selection_rate", level: float = 0.95
     if rate not in allowed:
         raise DataError(f"rate: allowed are {list(allowed)}, got {rate!r}")
     masks = np.array([RATES[rate].top, RATES[rate].bottom]).T
-    k, n = (counts.cells(counts.effective) @ masks).T.astype(np.float64)
+    k, n = (binary(counts).cells(counts.effective) @ masks).T.astype(np.float64)
     everyone = counts.effective.reshape(-1, 4).sum(axis=0) @ masks
     hit = max(float(everyone[0] - k.sum()), 0.0)
     missed = max(float(everyone[1] - n.sum()) - hit, 0.0)
@@ -247,8 +247,9 @@ def _bounds(part: Slice, rate: str, level: float, rows: list[tuple[Cell, ...]]) 
         )
     spread = extremes(found.known, found.known, np.subtract, 0.0)[1]
     lost = extremes(found.known, found.known, _lost, 0.0)[1]
-    wide = extremes(found.outer[0], found.outer[1], np.subtract, 0.0)
-    thin = extremes(found.outer[0], found.outer[1], _lost, 0.0)
+    together = worst_case(part.counts, rate, stats.bonferroni(level, len(found.groups))).outer
+    wide = extremes(together[0], together[1], np.subtract, 0.0)
+    thin = extremes(together[0], together[1], _lost, 0.0)
     why = "fewer than two groups have this rate"
     yield measured(
         f"{rate}_difference_worst_case",
@@ -257,7 +258,7 @@ def _bounds(part: Slice, rate: str, level: float, rows: list[tuple[Cell, ...]]) 
         where=part.everywhere,
         unit="difference",
         better="zero",
-        interval=bounded(wide, level, method),
+        interval=bounded(wide, level, f"{method}, Bonferroni"),
         note=note,
         why=why,
     )
@@ -268,7 +269,7 @@ def _bounds(part: Slice, rate: str, level: float, rows: list[tuple[Cell, ...]]) 
         where=part.everywhere,
         unit="ratio",
         better="one",
-        interval=bounded((1.0 - thin[1], 1.0 - thin[0]), level, method),
+        interval=bounded((1.0 - thin[1], 1.0 - thin[0]), level, f"{method}, Bonferroni"),
         note=note,
         why=f"{why}, or it is 0 in all of them",
     )

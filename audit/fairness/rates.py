@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.core import Better, DataError, Floats, Ints
-from audit.fairness.counts import Counts
+from audit.fairness.counts import Counts, binary
 from audit.stats import Bounds, divide, wilson, z_quantile
 
 Cells = tuple[int, int, int, int]  # which of tn, fp, fn, tp are summed
@@ -198,9 +198,7 @@ def rates(counts: Counts, names: Sequence[str] | None = None) -> Rates:
     for name in wanted:
         if name not in allowed:
             raise DataError(f"rate {name!r} is not to be had from these counts, allowed are {list(allowed)}")
-    if counts.classes != 2:
-        raise DataError(f"rates need a yes-or-no outcome, got {counts.classes} classes; choose one with one_vs_rest")
-    cells = counts.cells()
+    cells = binary(counts).cells()
     n = cells @ _mask("bottom", wanted)
     if counts.weight is None or counts.weight2 is None:
         return Rates(names=wanted, value=shares(cells, wanted), n=n, effective=n.astype(np.float64))
@@ -235,6 +233,7 @@ def bounds_of(cells: NDArray[Any], name: str, level: float) -> Bounds:
 
 def claimed(counts: Counts, name: str) -> Floats:
     """Cells (g, 4) that sum to what an interval of this rate may claim: people, or weights scaled to Kish's effective n."""
+    binary(counts)
     if counts.weight is None or counts.weight2 is None:
         return counts.cells().astype(np.float64)
     weight, bottom = counts.cells(counts.weight), np.array(rate_of(name).bottom)

@@ -53,14 +53,18 @@ def mantel_haenszel(k1: ArrayLike, n1: ArrayLike, k2: ArrayLike, n2: ArrayLike, 
     chi2, p, corrected, p_corrected = _cochran(a, a + c, n1, n)
     z = stats.z_quantile(level)
     half = z * _robins(a, b, c, d, n) ** 0.5
-    step = z * max(_sato(a, n1, c, n2, difference), 0.0) ** 0.5 if len(n) else np.nan
+    variance = _sato(a, n1, c, n2, difference) if len(n) else 0.0
+    step = z * variance**0.5 if variance > 0.0 else np.nan  # no variance seen is no certainty
     with np.errstate(invalid="ignore", divide="ignore"):
         bounds = np.exp(np.log(ratio) + np.array([-half, half]))
     return MantelHaenszel(
         odds_ratio=ratio,
         odds_ratio_interval=(float(bounds[0]), float(bounds[1])),
         risk_difference=difference,
-        risk_difference_interval=(max(-1.0, difference - step), min(1.0, difference + step)),
+        risk_difference_interval=(
+            float(np.maximum(-1.0, difference - step)),
+            float(np.minimum(1.0, difference + step)),
+        ),
         chi2=chi2,
         p=p,
         chi2_corrected=corrected,

@@ -29,6 +29,8 @@ LABELS: Mapping[str, str] = {
     "mcc": "Matthews correlation",
     "f1": "F1 score",
     "p_max_t": "p (max-T)",
+    "for_difference": "False omission rate difference",
+    "for_ratio": "False omission rate ratio",
     "mean_abs_shap": "Mean |SHAP|",
     "energy_kwh": "Energy",
     "gco2e": "Greenhouse gas",

@@ -18,6 +18,8 @@ def pairs(groups: int) -> int:
 
 def bonferroni(level: float, comparisons: int) -> float:
     """The level at which each of so many intervals has to be made for all of them to hold at `level` (dunn1961)."""
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level must lie in (0, 1), got {level}")
     return 1.0 - (1.0 - level) / max(comparisons, 1)
 
 

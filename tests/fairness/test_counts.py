@@ -207,3 +207,25 @@ def test_published_tables():
 def test_errors_name_what_was_allowed_and_what_came(call, message):
     with pytest.raises(DataError, match=message):
         call()
+
+
+def test_strata_keep_their_place_beside_features_without_a_name():
+    counts = count([0, 1], [1, 1], sensitive_features=np.array(["a", "b"]), strata=np.array(["s", "t"]))
+    assert counts.attributes == ("stratum_0", "sensitive_feature_0")
+    assert counts.levels == (("s", "t"), ("a", "b"))
+    with pytest.raises(DataError, match="name it in one place"):
+        count([0, 1], sensitive_features={"g": ["a", "b"]}, strata={"g": ["s", "t"]})
+
+
+def test_several_classes_are_refused_where_a_rate_needs_two():
+    from audit import fairness
+
+    counts = count([0, 1, 2, 2], [0, 2, 1, 2], sensitive_features=list("abab"), classes=3)
+    for refuse in (
+        fairness.four_fifths,
+        fairness.worst_case,
+        lambda c: fairness.permutation_test(c, "tpr", np.random.default_rng(0)),
+        lambda c: fairness.gap(c, "tpr"),
+    ):
+        with pytest.raises(DataError, match="one_vs_rest"):
+            refuse(counts)
