@@ -103,7 +103,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse, but a mistake is a UsageError like any other, with the nearest allowed word."""
 
     def error(self, message: str) -> NoReturn:
-        from audit.codec import suggest
+        from audit.core import suggest
 
         hint = ""
         if "invalid choice: '" in message:
@@ -275,7 +275,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     from audit import registry
-    from audit.codec import suggest
+    from audit.core import suggest
     from audit.workflows.docs import page
 
     checks = registry.entries("checks")
@@ -305,7 +305,7 @@ def _init(options: argparse.Namespace) -> int:
 def _check_outputs(outputs: Sequence[tuple[str, Path | None]], *inputs: Path | None) -> None:
     """A wrong format, or an output that would replace an input, is told before an hour of work, not after."""
     from audit import registry
-    from audit.codec import suggest
+    from audit.core import suggest
 
     known = registry.entries("renderers")
     for format, path in outputs:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 import audit.core as core
-from audit.core import ConfigError, Gate, RecordError, Report, Spec
+from audit.core import ConfigError, Gate, RecordError, Report, Spec, suggest
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -30,13 +29,6 @@ def _adapter(noun: type) -> TypeAdapter[Any]:
         if isinstance(member, type) and is_dataclass(member):
             member.__pydantic_config__ = _STRICT  # type: ignore[attr-defined]
     return TypeAdapter(noun)
-
-
-def suggest(word: str, allowed: Iterable[str]) -> str:
-    """A question that names the nearest allowed word, upper or lower case, or an empty text."""
-    known = {each.lower(): each for each in allowed}
-    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
-    return f"; did you mean {known[near[0]]!r}?" if near else ""
 
 
 # ------------------------------------------------------------------------------------------------ the record

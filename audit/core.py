@@ -14,6 +14,7 @@ Stopped                     the deadline or Ctrl-C, raised inside Context.track
 
 from __future__ import annotations
 
+import difflib
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -628,3 +629,10 @@ class Report:
 def stream(seed: int, name: str) -> np.random.Generator:
     """The random stream of one name: adding or dropping another name changes nothing in it."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(zlib.crc32(name.encode()),)))
+
+
+def suggest(word: str, allowed: Iterable[str]) -> str:
+    """A question that names the nearest allowed word, upper or lower case, or an empty text."""
+    known = {each.lower(): each for each in allowed}
+    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    return f"; did you mean {known[near[0]]!r}?" if near else ""

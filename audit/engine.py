@@ -15,7 +15,6 @@ from typing import Any
 from audit import codec, registry
 from audit.carbon import meter
 from audit.carbon.meter import Reading
-from audit.codec import suggest
 from audit.core import (
     OFFERS,
     AuditError,
@@ -36,6 +35,7 @@ from audit.core import (
     T,
     Track,
     stream,
+    suggest,
 )
 from audit.judge import compare, judge, verdict
 from audit.registry import Entry

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from audit.codec import suggest
-from audit.core import ALL, Gate, Judgement, Measure, Outcome, Report, Ruling, SliceRuling, Verdict
+from audit.core import ALL, Gate, Judgement, Measure, Outcome, Report, Ruling, SliceRuling, Verdict, suggest
 
 # The worst slice decides, in this order.
 RANK: dict[Judgement, int] = {"error": 0, "fail": 1, "not_tested": 2, "inconclusive": 3, "undefined": 4, "pass": 5}

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audit.codec import suggest
-from audit.core import Codes, ConfigError, DataError, Dataset, Floats, Ints, Model, Spec, Subject, SubjectCard
+from audit.core import Codes, ConfigError, DataError, Dataset, Floats, Ints, Model, Spec, Subject, SubjectCard, suggest
 from audit.data.tabular import Tabular
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from audit.codec import suggest
-from audit.core import Codes, DataError, Dataset, Ints, Origin, Spec
+from audit.core import Codes, DataError, Dataset, Ints, Origin, Spec, suggest
 from audit.data.columns import attributes, codes, floats, group_codes
 from audit.data.tables import Frame, column, listed
 

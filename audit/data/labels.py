@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from audit.codec import suggest
-from audit.core import Codes, DataError, Ints
+from audit.core import Codes, DataError, Ints, suggest
 from audit.data.columns import codes, find, key_of, text_of
 from audit.data.tables import listed
 

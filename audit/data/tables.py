@@ -14,8 +14,7 @@ import pyarrow.feather
 import pyarrow.parquet
 from narwhals.exceptions import DuplicateError
 
-from audit.codec import suggest
-from audit.core import DataError
+from audit.core import DataError, suggest
 
 Frame = nw.DataFrame[Any]
 

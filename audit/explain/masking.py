@@ -14,8 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.codec import suggest
-from audit.core import DataError, Floats, Inputs, NotApplicable, UsageError
+from audit.core import DataError, Floats, Inputs, NotApplicable, UsageError, suggest
 from audit.data.tabular import Tabular
 
 Coalitions = NDArray[np.bool_]

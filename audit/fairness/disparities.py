@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit import stats
-from audit.core import Context, Evidence, Floats, Measure, Subject, UsageError
+from audit.core import Context, Evidence, Floats, Measure, Subject, UsageError, suggest
 from audit.fairness.comparisons import Gap, How, gap
 from audit.fairness.counts import Counts
 from audit.fairness.inequality import (
@@ -85,10 +84,7 @@ def disparity(counts: Counts, name: str, *, level: float = 0.95, agg: Fold = "wo
     and UsageError.
     """
     if name not in NAMED:
-        near = difflib.get_close_matches(name, NAMED, 1)
-        raise UsageError(
-            f"disparity: allowed are {list(NAMED)}, got {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-        )
+        raise UsageError(f"disparity: allowed are {list(NAMED)}, got {name!r}{suggest(name, NAMED)}")
     named = NAMED[name]
     each = stats.bonferroni(level, len(named.rates))
     gaps = tuple(gap(counts, rate, how=named.how, level=each) for rate in named.rates)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from audit.core import Floats, UsageError
+from audit.core import Floats, UsageError, suggest
 from audit.fairness.comparisons import gap
 from audit.fairness.counts import Counts, count
 from audit.fairness.rates import COMPOSITES, RATES, bounds_of, claimed, defined, max_difference, min_ratio, shares
@@ -122,10 +121,8 @@ def _metric_names(metrics: Sequence[str] | None, counts: Counts) -> tuple[str, .
     allowed = defined(counts.labels, counts.decisions, known)
     for name in metrics or ():
         if name not in allowed:
-            near = difflib.get_close_matches(name, allowed, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
             why = "needs labels and decisions" if name in known else "is unknown"
-            raise UsageError(f"metrics: {name!r} {why}, allowed are {list(allowed)}{hint}")
+            raise UsageError(f"metrics: {name!r} {why}, allowed are {list(allowed)}{suggest(name, allowed)}")
     return allowed if metrics is None else tuple(metrics)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from audit.core import ALL, Codes, Context, DataError, NotApplicable, Subject
+from audit.core import ALL, Codes, Context, DataError, NotApplicable, Subject, suggest
 from audit.fairness.counts import Counts, count
 from audit.fairness.rates import RATES, Rates, rates
 
@@ -112,7 +111,6 @@ def reference(subject: Subject, part: Slice, rate: str) -> int | None:
 def _level(subject: Subject, attribute: str) -> str:
     level, levels = subject.reference[attribute], subject.groups[attribute].levels
     if level not in levels:
-        near = difflib.get_close_matches(level, levels, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = suggest(level, levels)
         raise DataError(f"reference group of {attribute!r}: allowed are {list(levels)}, got {level!r}{hint}")
     return level

@@ -10,8 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from audit.codec import suggest
-from audit.core import ModelError, Spec, Stopped
+from audit.core import ModelError, Spec, Stopped, suggest
 from audit.data.tables import sha256
 
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import escape
 
-from audit.codec import suggest
-from audit.core import Measure, Report, UsageError
+from audit.core import Measure, Report, UsageError, suggest
 from audit.reports import format as fmt
 from audit.reports.render import render, sentence, write
 

@@ -7,8 +7,7 @@ import tempfile
 from pathlib import Path
 
 from audit import registry
-from audit.codec import suggest
-from audit.core import OutputError, Report, UsageError
+from audit.core import OutputError, Report, UsageError, suggest
 from audit.reports import words
 
 

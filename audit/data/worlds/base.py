@@ -8,8 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from audit.codec import suggest
-from audit.core import DataError, Dataset, DataSpec, Floats
+from audit.core import DataError, Dataset, DataSpec, Floats, suggest
 from audit.data.tables import listed
 from audit.data.tabular import Tabular
 from audit.registry import entries

@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from audit.codec import suggest
-from audit.core import Card, Dataset, ModelError, Spec
+from audit.core import Card, Dataset, ModelError, Spec, suggest
 from audit.data.columns import text_of
 from audit.data.tables import listed, sha256
 from audit.data.tabular import Tabular
