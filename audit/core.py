@@ -36,6 +36,7 @@ Need = (
     | Offer
 )
 Grade = Literal["computed", "A", "B", "C", "D", "E"]
+View = Literal["table", "bars", "waterfall", "beeswarm", "tokens", "image", "matrix"]
 Better = Literal["higher", "lower", "zero", "one", "none"]
 Status = Literal["done", "not_applicable", "error", "stopped"]
 Judgement = Literal["pass", "fail", "inconclusive", "undefined", "not_tested", "error"]
@@ -169,13 +170,17 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows of cells under named columns; `title` is its caption."""
+    """Rows of cells under named columns; `title` is its caption.
+
+    `view` names the picture that the columns are made for (docs/explain.md lists them); the figures are the same in each.
+    """
 
     name: str
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
+    view: View = "table"
     kind: Literal["table"] = "table"
 
     def __post_init__(self) -> None:

@@ -55,6 +55,11 @@ SLICERS = (
     "topic",
     "policy",
     "class",
+    "explainer",
+    "layer",
+    "head",
+    "player",
+    "side",
 )  # what checks slice by beside attributes and strata
 PACKAGES = ("captum", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "torch")
 LACKING: Mapping[str, str] = {

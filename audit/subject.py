@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from audit.core import Codes, ConfigError, DataError, Dataset, Floats, Ints, Model, Spec, Subject, SubjectCard, suggest
-from audit.data.tabular import Tabular
 
 
 def prepare(spec: Spec, base: Path) -> Subject:
@@ -21,7 +20,7 @@ def prepare(spec: Spec, base: Path) -> Subject:
 
     made = spec.data.factory
     data = readers.from_frame(build(made, base), spec) if made else readers.read(spec, base)
-    if spec.data.world:
+    if spec.data.world or (made and data.groups):
         data = _with_attributes(data, spec)
     return assemble(spec, data, load.load(spec, data, base))
 
@@ -71,12 +70,12 @@ def _decide(score: Floats | None, threshold: float) -> Ints | None:
 
 
 def _with_attributes(data: Dataset, spec: Spec) -> Dataset:
-    """The world's own attributes, or those of them that [groups] names."""
+    """The attributes that came with the data, or those of them that [groups] names."""
     wanted = spec.groups.attributes or tuple(data.groups)
     for name in wanted:
         if name not in data.groups:
             known = ", ".join(data.groups)
-            raise ConfigError(f"[groups] attributes: the world has {known}; got {name!r}{suggest(name, data.groups)}")
+            raise ConfigError(f"[groups] attributes: the data have {known}; got {name!r}{suggest(name, data.groups)}")
     return replace(data, groups={name: data.groups[name] for name in wanted})
 
 
@@ -105,7 +104,7 @@ def fingerprint(data: Dataset) -> str:
         return data.origin.sha256
     state = hashlib.sha256()
     coded = [codes.values.astype(np.int64) for codes in (*data.groups.values(), *data.strata.values())]
-    inputs = data.inputs.values if isinstance(data.inputs, Tabular) else None
+    inputs = getattr(data.inputs, "values", None)
     for column in (data.y, data.decision, data.score, data.weights, data.frequency, inputs, *coded):
         state.update(b"-" if column is None else np.ascontiguousarray(column).tobytes())
     if data.target is not None:

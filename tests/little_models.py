@@ -29,10 +29,11 @@ class Plain:
     calls: list[int] = field(default_factory=list)
     family: str = "plain"
     offers: frozenset = frozenset()
+    classes: tuple[str, ...] = ("0", "1")
 
     @property
     def card(self) -> Card:
-        return Card(family="plain", kind="callable")
+        return Card(family="plain", kind="callable", classes=self.classes)
 
     def predict(self, inputs: Tabular) -> np.ndarray:
         self.calls.append(len(inputs))
@@ -54,7 +55,7 @@ class Open:
     def card(self) -> Card:
         return Card(family="open", kind="torch", parameters_open=True)
 
-    def attribution_point(self, inputs: Tabular) -> tuple[Any, Callable]:
+    def attribution_point(self, inputs: Tabular, targets: Any = None) -> tuple[Any, Callable]:
         import torch
 
         kind = next((p.dtype for p in self.module.parameters()), torch.float64)

@@ -1,6 +1,14 @@
 """Explanations: which features moved a model's answers, and how sure that is."""
 
+from audit.data.images import Images as Images
+from audit.data.series import Series as Series
+from audit.data.series import series as series
+from audit.data.texts import Texts as Texts
+from audit.data.texts import tokenised as tokenised
 from audit.explain.attribution import Attribution as Attribution
+from audit.explain.games import Game as Game
+from audit.explain.games import game as game
+from audit.explain.games import value_table as value_table
 from audit.explain.gradients import integrated_gradients as integrated_gradients
 from audit.explain.masking import Masker as Masker
 from audit.explain.masking import masker as masker

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from audit.core import Floats, Model, UsageError
+from audit.core import Floats, Ints, Model, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Differentiable(Protocol):
     """What the offer "gradients" stands for."""
 
-    def attribution_point(self, inputs: Any) -> tuple[Tensor, Any]:
-        """The leaf (n, d) and the function from there to the positive class's log-odds (n,)."""
+    def attribution_point(self, inputs: Any, targets: Ints | None = None) -> tuple[Tensor, Any]:
+        """The leaf (n, ...) and the function from leaves (m n, ...) to the log-odds (m n,) of the rows' target classes."""
         ...
 
 

@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.core import Floats, UsageError
+from audit.core import Floats, Ints
+from audit.explain.games import Game, Link
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Link = Literal["identity", "logit"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribution:
-    """How much each feature moved each output away from the base.
+    """How much each player moved each output away from the base.
 
-    values (rows, features): attributions in the unit of the link (probability or log-odds); a row of NaN is undefined and
-    `note` says why. base, outputs (rows,): the output with no feature known, and with all of them.
-    se_sampling, se_background (rows, features): standard errors from drawing coalitions and from drawing the
-    background; None where the method has no such error. data (rows, features): what the features were, NaN where a
-    feature stands for several columns. evaluations: rows that the model was asked for.
+    values (rows, most players): attributions in the unit of the link; NaN behind the last player of a row that has fewer
+    than others, and in a row that is undefined, for which `note` says why. base, outputs (rows,): the output with no
+    player present, and with all of them. players: the names in each row. targets (rows,): the class explained.
+    se_sampling, se_background (as values): standard errors from drawing (coalitions, perturbations) and from drawing the
+    background; None where the method has no such error. data (as values): what the players were, NaN where a player is
+    no single number. params: the method's settings. model, background: digests (the background's in words).
+    evaluations: rows that the model was asked for; forwards: what that cost in forward passes of one row (a gradient
+    costs three). complete: whether the values are meant to add up to output - base.
     """
 
     values: Floats
     base: Floats
     outputs: Floats
-    features: tuple[str, ...]
+    players: tuple[tuple[str, ...], ...]
+    targets: Ints
     method: str
     link: Link
-    evaluations: int
-    background: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    model: str = ""
+    background: str = ""
+    evaluations: int = 0
+    forwards: float = 0.0
+    complete: bool = True
     se_sampling: Floats | None = None
     se_background: Floats | None = None
     data: Floats | None = None
@@ -41,11 +50,25 @@ class Attribution:
 
     @property
     def delta(self) -> Floats:
-        """Completeness error (rows,): the sum of the attributions less (output - base)."""
-        return np.asarray(self.values.sum(axis=1) - (self.outputs - self.base))
+        """Completeness error (rows,): the sum of the attributions less (output - base); NaN where undefined."""
+        total = np.where(self.present, self.values, 0.0).sum(axis=1)
+        return np.asarray(total - (self.outputs - self.base))
+
+    @property
+    def present(self) -> np.ndarray:
+        """Whether a row has that player (rows, most players)."""
+        counts = np.array([len(names) for names in self.players], dtype=np.int64)
+        return np.asarray(np.arange(self.values.shape[1]) < counts[:, None])
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The players' names where all rows share them, else their positions."""
+        if len(set(self.players)) == 1:
+            return self.players[0]
+        return tuple(str(place + 1) for place in range(self.values.shape[1]))
 
     def frame(self) -> pd.DataFrame:
-        """A pandas frame: one row a case, one column a feature."""
+        """A pandas frame: one row a case, one column a player."""
         import pandas as pd
 
         return pd.DataFrame(self.values, columns=list(self.features))
@@ -57,25 +80,14 @@ class Attribution:
         return _foreign.to_shap(self)
 
 
-def linked(scores: Floats, link: Link, target: int = 1) -> Floats:
-    """Scores (n,) or (n, k) as probabilities or log-odds (n,) of one class, in float64 and without clipping.
-
-    Raises UsageError where a log-odds would be infinite, and for an unknown link or class.
-    """
-    if scores.ndim == 2:
-        if not 0 <= target < scores.shape[1]:
-            raise UsageError(
-                f"target: the model has {scores.shape[1]} classes (0 to {scores.shape[1] - 1}), got {target}"
-            )
-        scores = scores[:, target]
-    if link == "identity":
-        return scores
-    if link != "logit":
-        raise UsageError(f'link: "identity" (probability) or "logit" (log-odds), got {link!r}')
-    certain = int(((scores <= 0) | (scores >= 1)).sum())
-    if certain:
-        raise UsageError(
-            f'link: "logit" needs probabilities strictly between 0 and 1, but the model gave 0 or 1 for {certain} of '
-            f'{len(scores)} rows, whose log-odds are infinite; use link = "identity"'
-        )
-    return np.asarray(np.log(scores) - np.log1p(-scores))
+def attribution(game: Game, values: Floats, *, method: str, **facts: Any) -> Attribution:
+    """An attribution of a game's players, with what the game itself tells: players, data, targets, digests."""
+    told: dict[str, Any] = {
+        "players": game.masker.players,
+        "data": game.masker.data(),
+        "targets": game.targets,
+        "link": game.link,
+        "model": game.model.card.digest,
+        "background": game.masker.background,
+    }
+    return Attribution(values=values, method=method, **(told | facts))

@@ -21,9 +21,10 @@ from audit.core import (
     UsageError,
 )
 from audit.data.tabular import Tabular
-from audit.explain.attribution import Attribution, Link
+from audit.explain.attribution import Attribution
+from audit.explain.games import Link
 from audit.explain.gradients import integrated_gradients
-from audit.explain.sample import model_and_inputs, sampled_rows, shapley_of
+from audit.explain.sample import game_of, model_and_inputs, seed_of, shapley_of
 from audit.registry import check
 
 
@@ -53,6 +54,8 @@ def cases(
     The numbers are about the model, not the world: they do not say what a person should change to be approved.
     """
     model, inputs = model_and_inputs(subject)
+    if not isinstance(inputs, Tabular):
+        raise NotApplicable(f"explained are tabular inputs, not {type(inputs).__name__}")
     if subject.score is None or subject.score.ndim != 1 or subject.decision is None:
         raise NotApplicable("single decisions are explained where there is one score and a decision by a threshold")
     if rows < 1:
@@ -62,9 +65,10 @@ def cases(
     shap = shapley_of(subject, context, picked, background=background, budget=budget, link=link)
     gradients, reason = None, "no integrated gradients: the model does not offer gradients"
     if "gradients" in model.offers:
-        pool = inputs.take(sampled_rows(subject, context, background, "background"))
         try:
-            gradients = integrated_gradients(model, inputs.take(picked), pool, rng=context.stream("explain.gradients"))
+            gradients = integrated_gradients(
+                game_of(subject, context, picked, background=background), seed=seed_of(context, "explain.gradients")
+            )
             reason = gradients.note
         except (ModelError, RuntimeError) as error:
             reason = f"no integrated gradients: {type(error).__name__}: {error}"

@@ -8,7 +8,8 @@ import numpy as np
 
 from audit import stats
 from audit.core import Context, Evidence, Interval, Measure, Subject, Table
-from audit.explain.attribution import Attribution, Link
+from audit.explain.attribution import Attribution
+from audit.explain.games import Link
 from audit.explain.sample import sampled_rows, shapley_of
 from audit.registry import check
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from audit.core import Floats, Ints, MissingOffer, Model, NotApplicable
+from audit.core import Floats, Ints, MissingOffer, NotApplicable
 from audit.data.tabular import Tabular
 from audit.explain import _foreign
-from audit.explain.attribution import Attribution
+from audit.explain.attribution import Attribution, attribution
+from audit.explain.games import Game
+from audit.explain.masking.tabular import TabularMasker
 from audit.registry import explainer
 
 
-def baseline_of(background: Any) -> Tabular:
+def baseline_of(background: Tabular) -> Tabular:
     """The mean row of a tabular background; a categorical column takes its most frequent level."""
-    if not isinstance(background, Tabular):
-        raise NotApplicable(f"integrated gradients need tabular inputs here, got {type(background).__name__}")
     centre = np.nanmean(background.values, axis=0)
     for index, name in enumerate(background.columns):
         if name in background.categories:
@@ -32,26 +30,22 @@ def baseline_of(background: Any) -> Tabular:
     sources=("sundararajan2017",),
 )
 def integrated_gradients(
-    model: Model,
-    inputs: Any,
-    background: Any,
-    *,
-    rng: np.random.Generator,
-    steps: int = 32,
-    tolerance: float = 1e-3,
-    max_steps: int = 1024,
+    game: Game, *, steps: int = 32, tolerance: float = 1e-3, max_steps: int = 1024, seed: int = 0
 ) -> Attribution:
     """Integrated gradients of every row's log-odds along the straight line from the background's mean row.
 
     Steps are doubled, for the rows that need it, until the completeness error is within `tolerance` of the sum of the
     row's absolute attributions; a row that is not there at `max_steps` is undefined (NaN), and the note says so.
-    `rng` seeds the library. Raises MissingOffer for a model without gradients.
+    `seed` is the library's. Raises MissingOffer for a model without gradients.
     """
+    model, filler = game.model, game.masker
     if "gradients" not in model.offers:
         raise MissingOffer(
             f'integrated gradients need a model that offers "gradients"; it offers {sorted(model.offers)}'
         )
-    start, seed = baseline_of(background), int(rng.integers(2**31))
+    if not isinstance(filler, TabularMasker):
+        raise NotApplicable(f"integrated gradients need tabular inputs here, got {type(filler.inputs).__name__}")
+    start, inputs = baseline_of(filler.rows), filler.inputs
     count = len(inputs)
     values, ends = np.zeros((count, len(start.columns))), np.zeros((2, count))
     pending: Ints = np.arange(count)
@@ -65,16 +59,18 @@ def integrated_gradients(
             break
         step *= 2
     values[pending] = np.nan
-    return Attribution(
-        values=values,
+    return attribution(
+        game,
+        filler.pool(values),
         base=ends[1],
         outputs=ends[0],
-        features=start.columns,
         method=f"integrated gradients, up to {step} Gauss-Legendre steps",
         link="logit",
+        params={"steps": steps, "tolerance": tolerance, "max_steps": max_steps},
+        seed=seed,
         evaluations=spent,
-        background=f"the mean of {len(background)} background rows (categories: the most frequent level)",
-        data=np.asarray(inputs.values),
+        forwards=3.0 * spent,
+        background=f"the mean of {filler.background} (categories: the most frequent level)",
         note=_undefined(len(pending), step, tolerance),
     )
 

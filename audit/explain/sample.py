@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
-from audit.core import Context, Ints, Model, NotApplicable, Subject, UsageError
-from audit.data.tabular import Tabular
-from audit.explain.attribution import Attribution, Link
-from audit.explain.coalitions import Design, design, least_budget
-from audit.explain.masking import masker
+from audit.core import Context, Inputs, Ints, Model, NotApplicable, Subject, UsageError
+from audit.explain.attribution import Attribution
+from audit.explain.coalitions import least_budget
+from audit.explain.games import Game, Link, targets_of
+from audit.explain.masking import Players, masker
 from audit.explain.shapley import shapley
 
 S = TypeVar("S")
 
 
-def model_and_inputs(subject: Subject) -> tuple[Model, Tabular]:
-    """The model and the tabular inputs to explain it on; raises NotApplicable where there is none of them."""
+def model_and_inputs(subject: Subject) -> tuple[Model, Inputs]:
+    """The model and the inputs to explain it on; raises NotApplicable where there is none of them."""
     if subject.model is None or subject.data.inputs is None:
         raise NotApplicable("explanations need a model that answers new inputs, and the inputs themselves")
-    if not isinstance(subject.data.inputs, Tabular):
-        raise NotApplicable(f"explained are tabular inputs, not {type(subject.data.inputs).__name__}")
     return subject.model, subject.data.inputs
 
 
@@ -38,22 +36,50 @@ def sampled_rows(subject: Subject, context: Context, rows: int, purpose: str = "
     return _shared(context, f"explain.{purpose}/{rows}", draw)
 
 
+def game_of(
+    subject: Subject,
+    context: Context,
+    rows: Ints,
+    *,
+    background: int = 64,
+    link: Link = "identity",
+    players: Players | None = None,
+    size: int | None = None,
+    fill: str | None = None,
+) -> Game:
+    """The game of the named rows over the background that all checks share, for the positive or the predicted class."""
+    model, inputs = model_and_inputs(subject)
+    pool = inputs.take(sampled_rows(subject, context, background, "background"))
+    chosen = inputs.take(rows)
+    seed = seed_of(context, "explain.fill")
+    target: int | Literal["predicted"] = "predicted" if len(model.card.classes) > 2 else 1
+    return Game(
+        model=model,
+        masker=masker(chosen, pool, players=players, size=size, fill=fill, seed=seed),
+        targets=targets_of(model, chosen, target),
+        link=link,
+    )
+
+
+def seed_of(context: Context, name: str) -> int:
+    """A seed of the stream of that name: the same for every check that asks."""
+    return int(_shared(context, f"{name}/seed", lambda rng: rng.integers(2**31)))
+
+
 def shapley_of(
     subject: Subject, context: Context, rows: Ints, *, background: int, budget: int, link: Link
 ) -> Attribution:
     """Shapley values of the named rows over the shared background and the shared coalition design.
 
-    A budget below what the number of features needs is raised to that.
+    A budget below what the number of players needs is raised to that.
     """
-    model, inputs = model_and_inputs(subject)
-    pool = inputs.take(sampled_rows(subject, context, background, "background"))
-    players = len(masker(pool).players)
-    budget = max(budget, least_budget(players))
-    plan: Design = _shared(context, f"explain.shapley/{players}/{budget}", lambda rng: design(players, budget, rng))
+    game = game_of(subject, context, rows, background=background, link=link)
+    most = max(len(names) for names in game.masker.players)
+    budget = max(budget, least_budget(most))
     key = ("explain.attribution", rows.tobytes(), background, budget, link)
     if key not in context.scratch:
         context.scratch[key] = shapley(
-            model, inputs.take(rows), pool, rng=context.rng, link=link, budget=budget, plan=plan, track=context.track
+            game, budget=budget, seed=seed_of(context, "explain.shapley"), track=context.track
         )
     found: Attribution = context.scratch[key]
     return found

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from audit.core import Card, Dataset, Floats, ModelError, Offer, Output, Spec, Stopped
 from audit.data.columns import find, key_of
+from audit.data.images import Images
 from audit.data.tables import listed
 from audit.data.tabular import Tabular
+from audit.data.texts import Texts
 
 Answer = Callable[[Any], Any]
 TOLERANCE = 1e-4  # how far a row of probabilities may be from summing to 1
@@ -48,10 +50,20 @@ class Wrapped:
 
 def matrix(inputs: Any) -> Floats:
     """The numbers (n, d) of tabular inputs or of an array; raises ModelError."""
-    values = np.asarray(inputs.values if isinstance(inputs, Tabular) else inputs)
-    if values.ndim != 2 or values.dtype.kind not in "fiub":
+    values = array(inputs)
+    if values.ndim != 2:
         raise ModelError(f"inputs: expected a table of numbers (n, d), got {values.dtype} of shape {values.shape}")
     return values.astype(np.float64, copy=False)
+
+
+def array(inputs: Any) -> NDArray[Any]:
+    """The numbers (n, ...) that a model reads of any inputs (token ids stay whole numbers); raises ModelError."""
+    values = np.asarray(getattr(inputs, "values", inputs))
+    if values.ndim < 2 or values.dtype.kind not in "fiub":
+        raise ModelError(
+            f"inputs: expected a table of numbers (n, d) or (n, ...), got {values.dtype} of shape {values.shape}"
+        )
+    return values if isinstance(inputs, Texts) else values.astype(np.float64, copy=False)
 
 
 def predict(answer: Answer, inputs: Any, reading: Reading) -> Floats:
@@ -88,7 +100,7 @@ def _batches(answer: Answer, inputs: Any, size: int) -> Iterator[NDArray[Any]]:
 
 def _slice(inputs: Any, start: int, stop: int) -> Any:
     # Always a copy: a model that writes into its input must not write into the data.
-    if isinstance(inputs, Tabular):
+    if isinstance(inputs, Tabular | Images):
         return inputs.with_values(inputs.values[start:stop].copy())
     return inputs[start:stop].copy() if isinstance(inputs, np.ndarray) else inputs.take(np.arange(start, stop))
 

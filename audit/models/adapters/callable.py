@@ -11,7 +11,8 @@ from typing import Any
 
 from audit.core import Card, Dataset, ModelError, Spec
 from audit.data.tabular import Tabular
-from audit.models.base import Reading, Wrapped, class_order, matrix
+from audit.data.texts import Texts
+from audit.models.base import Reading, Wrapped, array, class_order
 from audit.models.factory import file_of, made
 from audit.registry import family
 
@@ -20,7 +21,8 @@ from audit.registry import family
 def wrap(function: Callable[[Any], Any], dataset: Dataset, spec: Spec) -> Wrapped:
     """Any function from features to probabilities or logits (n,), (n, 1) or (n, k).
 
-    It gets a matrix (n, d) of float64; where a feature is a category it gets a pandas frame with the category as text.
+    It gets a matrix (n, d) of float64; where a feature is a category a pandas frame with the category as text; of texts
+    a list of strings; of images and sequences their array.
     Raises ModelError.
     """
     name = getattr(function, "__qualname__", type(function).__name__)
@@ -53,7 +55,9 @@ def load(spec: Spec, dataset: Dataset, base: Path) -> Wrapped:
 def _answer(function: Callable[[Any], Any], inputs: Any) -> Any:
     if isinstance(inputs, Tabular) and inputs.categories:
         return function(inputs.frame())
-    return function(matrix(inputs).copy())
+    if isinstance(inputs, Texts):
+        return function(list(inputs.strings()))
+    return function(array(inputs).copy())
 
 
 def _digest(function: Callable[[Any], Any]) -> str:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from audit.core import Card, Dataset, Floats, ModelError, Offer, Spec
-from audit.models.base import Reading, class_order, matrix, predict
+from audit.core import Card, Dataset, Floats, Ints, ModelError, Offer, Spec
+from audit.data.texts import Texts
+from audit.models.base import Reading, array, class_order, predict
 from audit.models.factory import file_of, made
 from audit.registry import family
 
@@ -49,22 +52,66 @@ class TorchModel:
             return _tensor(self.module(self.tensor(inputs))).double().cpu().numpy()
 
     def tensor(self, inputs: Any) -> Tensor:
-        """Tabular inputs or an array (n, d) as a fresh tensor on the module's device, in the type of its parameters."""
+        """Inputs or an array (n, ...) as a fresh tensor on the module's device, in the type of its parameters.
+
+        Token ids stay whole numbers.
+        """
         # A copy, so that a module that writes into its input does not write into the data.
-        return torch.tensor(matrix(inputs), dtype=_dtype(self.module), device=self.device)
+        values = array(inputs)
+        kind = torch.long if isinstance(inputs, Texts) else _dtype(self.module)
+        return torch.tensor(values, dtype=kind, device=self.device)
 
-    def attribution_point(self, inputs: Any) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """A leaf (n, d) that needs gradients, and the function from such a leaf to the positive class's log-odds (n,)."""
-        return self.tensor(inputs).requires_grad_(), self._log_odds
+    def attribution_point(self, inputs: Any, targets: Ints | None = None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """A leaf (n, ...) that needs gradients, and the function from such leaves (m n, ...) to log-odds (m n,).
 
-    def _log_odds(self, leaf: Tensor) -> Tensor:
+        The leaf is the input itself, for texts its embedding (n, tokens, d). Leaves may be stacked copies of the n
+        rows, one after the other. targets (n,): the class of each row, by default the positive one; of a model that
+        predicts a number the function gives that number. Raises ModelError for texts where the module has no embedding
+        of the vocabulary.
+        """
+        ids = self.tensor(inputs)
+        if isinstance(inputs, Texts):
+            table = self._embedding(len(inputs.vocabulary))
+            with torch.no_grad():
+                leaf = table(ids)
+            through: Callable[[Tensor], Tensor] = functools.partial(self._from_embedding, table, ids)
+        else:
+            leaf, through = ids, self._raw
+        leaf = leaf.detach().requires_grad_()
+
+        def forward(leaf: Tensor) -> Tensor:
+            raw = through(leaf)
+            if leaf.requires_grad and torch.is_grad_enabled() and not raw.requires_grad:
+                raise ModelError(
+                    f"{self.family}: no gradient reaches the inputs (is the output detached or quantised?)"
+                )
+            return _log_odds(raw, self.reading, targets)
+
+        return leaf, forward
+
+    def _raw(self, tensor: Tensor) -> Tensor:
         cudnn = torch.backends.cudnn.flags(enabled=False) if self.device.type == "cuda" else contextlib.nullcontext()
         # cuDNN's recurrent layers refuse a backward pass in evaluation mode.
         with evaluating(self.module), cudnn:
-            raw = _tensor(self.module(leaf))
-        if leaf.requires_grad and torch.is_grad_enabled() and not raw.requires_grad:
-            raise ModelError(f"{self.family}: no gradient reaches the inputs (is the output detached or quantised?)")
-        return _log_odds(raw, self.reading)
+            return _tensor(self.module(tensor))
+
+    def _embedding(self, vocabulary: int) -> nn.Embedding:
+        tables = [each for each in self.module.modules() if isinstance(each, nn.Embedding)]
+        fitting = [each for each in tables if each.num_embeddings >= vocabulary]
+        if not fitting:
+            raise ModelError(
+                f"{self.family}: gradients of texts need an nn.Embedding of {vocabulary} tokens; the module has "
+                f"{[each.num_embeddings for each in tables] or 'none'}"
+            )
+        return fitting[0]
+
+    def _from_embedding(self, table: nn.Embedding, ids: Tensor, leaf: Tensor) -> Tensor:
+        """The module's output where the embedding of the ids is `leaf`."""
+        handle = table.register_forward_hook(lambda module, arguments, output: leaf)
+        try:
+            return self._raw(ids.repeat(len(leaf) // len(ids), 1))
+        finally:
+            handle.remove()
 
 
 def _tensor(raw: Any) -> Tensor:
@@ -73,19 +120,25 @@ def _tensor(raw: Any) -> Tensor:
     return raw
 
 
-def _log_odds(raw: Tensor, reading: Reading) -> Tensor:
-    """Log-odds of the positive class (n,) from raw outputs (n,), (n, 1) or (n, k)."""
-    positive = reading.order[1]
+def _log_odds(raw: Tensor, reading: Reading, targets: Ints | None = None) -> Tensor:
+    """Log-odds (m n,) of each row's target class (n,), the positive one by default, from raw (m n,), (m n, 1) or (m n, k).
+
+    A number that is predicted is passed on as it is.
+    """
+    if reading.output == "value":
+        return raw.reshape(len(raw))
+    classes = np.asarray([1] if targets is None else targets, dtype=np.int64)
+    place = torch.as_tensor(np.asarray(reading.order)[classes], device=raw.device).repeat(len(raw) // len(classes))
     if raw.ndim == 2 and raw.shape[1] > 1:
-        others = [place for place in range(raw.shape[1]) if place != positive]
-        if reading.output == "logit":
-            return raw[:, positive] - torch.logsumexp(raw[:, others], dim=1)
-        tiny = torch.finfo(raw.dtype).tiny
-        return raw[:, positive].clamp_min(tiny).log() - raw[:, others].sum(dim=1).clamp_min(tiny).log()
+        if reading.output == "probability":
+            raw = raw.clamp_min(torch.finfo(raw.dtype).tiny).log()
+        chosen = raw.gather(1, place[:, None])[:, 0]
+        others = raw.masked_fill(nn.functional.one_hot(place, raw.shape[1]).bool(), float("-inf"))
+        return chosen - torch.logsumexp(others, dim=1)
     single = raw.reshape(len(raw))
     if reading.output == "probability":
         single = torch.logit(single, eps=torch.finfo(raw.dtype).eps)
-    return single if positive == 1 else -single
+    return torch.where(place == 1, single, -single)
 
 
 @contextlib.contextmanager
@@ -113,9 +166,10 @@ def _state(module: nn.Module) -> list[Tensor]:
 
 @family("torch", title="PyTorch module")
 def wrap(module: nn.Module, dataset: Dataset, spec: Spec) -> TorchModel:
-    """Any nn.Module from a matrix (n, d) to probabilities or logits (n,), (n, 1) or (n, k).
+    """Any nn.Module from an array (n, ...) to probabilities or logits (n,), (n, 1) or (n, k).
 
-    The matrix holds the features in their order, categories as indices into their sorted levels. A module on another
+    A table reaches it as a matrix (n, d), images as (n, channels, height, width), sequences as (n, steps, columns), texts
+    as token ids (n, tokens). The matrix holds the features in their order, categories as indices into their sorted levels. A module on another
     device than the one asked for is copied there. Raises ModelError.
     """
     placed = _placed(module, _device(spec.run.device))

@@ -1,0 +1,143 @@
+"""The game that every explanation plays: a model, inputs as players, and the output that is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from audit.core import Floats, Ints, Model, Output, UsageError
+from audit.data.tabular import Tabular
+from audit.explain.masking import Coalitions, Masker, Players, masker
+
+Link = Literal["identity", "logit"]
+MAX_BYTES = 16_000_000  # of one batch of filled inputs, whatever the sizes of rows, coalitions and background
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Game:
+    """What is explained: the output of `model` for the inputs of `masker`, as a function of who is present.
+
+    targets (rows,): the class whose probability (link "identity") or log-odds ("logit") is explained; unused for a model
+    that predicts a number.
+    """
+
+    model: Model
+    masker: Masker
+    targets: Ints
+    link: Link = "identity"
+
+    def __len__(self) -> int:
+        return len(self.masker.inputs)
+
+    def answer(self, inputs: Any, rows: Ints) -> Floats:
+        """The explained output (m n,) for inputs (m n,): m of them for each of the rows (n,), one row after the other."""
+        scores = self.model.predict(inputs)
+        return linked(scores, self.link, np.repeat(self.targets[rows], len(scores) // len(rows)))
+
+    def outputs(self) -> Floats:
+        """The explained output (rows,) with everyone present."""
+        return self.answer(self.masker.inputs, np.arange(len(self)))
+
+    def by_players(self) -> Iterator[tuple[int, Ints]]:
+        """Number of players and the rows that have so many: what can share one design."""
+        counts = np.array([len(names) for names in self.masker.players], dtype=np.int64)
+        for count in np.unique(counts):
+            yield int(count), np.flatnonzero(counts == count)
+
+
+def value_table(
+    game: Game, rows: Ints, coalitions: Coalitions, draws: Ints | None = None, *, max_bytes: int = MAX_BYTES
+) -> Iterator[tuple[Ints, Ints, Floats]]:
+    """The game v(row, coalition, filling) in blocks of bounded memory: row numbers, coalition indices, values.
+
+    rows (r,) have as many players as coalitions (c, players). draws (c, k): the fillings each coalition uses, by default
+    all. A link to log-odds is taken before any mean over fillings, so that a model additive in its log-odds has
+    attributions additive too. The sizes of the blocks follow from the shapes alone.
+    """
+    fillings = game.masker.fillings if draws is None else draws.shape[1]
+    room = max(1, max_bytes // (8 * game.masker.width * fillings))
+    wide = min(len(coalitions), room)
+    tall = max(1, room // wide)
+    for top in range(0, len(rows), tall):
+        block = rows[top : top + tall]
+        for left in range(0, len(coalitions), wide):
+            chosen = np.arange(left, min(left + wide, len(coalitions)))
+            filled = game.masker.fill(block, coalitions[chosen], None if draws is None else draws[chosen])
+            values = game.answer(filled, block)
+            yield block, chosen, values.reshape(len(block), len(chosen), fillings)
+
+
+def linked(scores: Floats, link: Link, targets: Ints) -> Floats:
+    """Scores (n,) or (n, k) as probabilities or log-odds (n,) of the target class (n,), without clipping.
+
+    Raises UsageError where a log-odds would be infinite, and for an unknown link or class.
+    """
+    if scores.ndim == 2:
+        scores = np.take_along_axis(scores, targets[:, None], axis=1)[:, 0]
+    elif (targets == 0).any():
+        scores = np.where(targets == 0, 1 - scores, scores)
+    if link == "identity":
+        return scores
+    if link != "logit":
+        raise UsageError(f'link: "identity" (probability) or "logit" (log-odds), got {link!r}')
+    certain = int(((scores <= 0) | (scores >= 1)).sum())
+    if certain:
+        raise UsageError(
+            f'link: "logit" needs probabilities strictly between 0 and 1, but the model gave 0 or 1 for {certain} of '
+            f'{len(scores)} rows, whose log-odds are infinite; use link = "identity"'
+        )
+    return np.asarray(np.log(scores) - np.log1p(-scores))
+
+
+def game(
+    model: Any,
+    inputs: Any,
+    background: Any = None,
+    *,
+    target: int | Ints | Literal["predicted"] = 1,
+    link: Link = "identity",
+    output: Output = "probability",
+    classes: Sequence[str] = (),
+    players: Players | None = None,
+    size: int | None = None,
+    fill: str | None = None,
+    seed: int = 0,
+) -> Game:
+    """The game of a model over inputs, ready for every explainer.
+
+    model: a torch module, a scikit-learn estimator, a function of the features, or a wrapped model. inputs, background: a
+    frame, an array (n, d), or Tabular, Images, Texts, Series, Graphs; the background is what absent players are filled
+    in from. target: the class explained, one for all or one a row (n,), or "predicted", the class the model finds most
+    likely in each row. output, classes: what a raw model returns ("probability", "logit", "value"), and of which classes
+    where it does not say so itself. players, size, fill, seed: see `audit.explain.masking.masker`. Raises UsageError, ModelError,
+    DataError.
+    """
+    from audit.explain.wrapping import aligned, as_inputs, as_model
+
+    read = as_inputs(inputs)
+    columns = read.columns if isinstance(read, Tabular) else None
+    read, behind = (read, None) if background is None else aligned(read, as_inputs(background, columns))
+    wrapped = as_model(model, read, output, classes)
+    return Game(
+        model=wrapped,
+        masker=masker(read, behind, players=players, size=size, fill=fill, seed=seed),
+        targets=targets_of(wrapped, read, target),
+        link=link,
+    )
+
+
+def targets_of(model: Model, inputs: Any, target: int | Ints | Literal["predicted"]) -> Ints:
+    """The class to explain in each row (n,); raises UsageError for one that the model does not have."""
+    classes = len(model.card.classes)
+    if isinstance(target, str):
+        if target != "predicted":
+            raise UsageError(f'target: a class, one class a row, or "predicted", got {target!r}')
+        scores = model.predict(inputs)
+        return (scores.argmax(axis=1) if scores.ndim == 2 else scores >= 0.5).astype(np.int64)
+    found = np.broadcast_to(np.asarray(target, dtype=np.int64), (len(inputs),))
+    if found.size and not 0 <= found.min() <= found.max() < classes:
+        raise UsageError(f"target: the model has {classes} classes (0 to {classes - 1}), got {target}")
+    return np.ascontiguousarray(found)
