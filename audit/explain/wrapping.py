@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from audit.core import DataError, Dataset, Inputs, Model, ModelSpec, Origin, Output, Spec
-from audit.data.columns import text_of
 from audit.data.tabular import Tabular
 
 
@@ -63,6 +62,7 @@ def as_model(model: Any, inputs: Any, output: Output = "probability", classes: S
     output: what a raw model returns. classes: their names in the order of its outputs; by default those that an
     estimator names itself, else "0" and "1".
     """
+    from audit.data.columns import text_of
     from audit.models.load import wrap
 
     named = tuple(classes) or tuple(text_of(each) for each in getattr(model, "classes_", ())) or ("0", "1")
