@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from audit.core import ALL, Cell, Curve, Evidence, Gate, Judgement, Measure, Outcome, Report, Ruling, Table
-from audit.reports import format as fmt
-from audit.reports.format import Figure
+from audit.drawing import format as fmt
+from audit.drawing.format import Figure
 
 SECTIONS: tuple[tuple[str, str], ...] = (
     ("performance", "Performance"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from audit.core import ALL, Cell, Curve, Table
-from audit.reports import format as fmt
+from audit.drawing import format as fmt
 from audit.reports.arrange import Shelf, Slot
 
 COLUMNS = 9  # columns of a table that a sheet of paper holds

@@ -14,12 +14,13 @@ from markupsafe import Markup, escape
 
 from audit import codec
 from audit.core import Curve, Report
+from audit.drawing import format as fmt
+from audit.drawing import svg
+from audit.drawing.format import Figure
 from audit.registry import renderer
-from audit.reports import arrange, boards, sources, svg, words
-from audit.reports import format as fmt
+from audit.reports import arrange, boards, sources, words
 from audit.reports.arrange import Panel, Slot
 from audit.reports.boards import Overview, TradeOff
-from audit.reports.format import Figure
 
 NAME, PROSE = 120, 600  # characters of a name and of a sentence before the rest moves to the end of the page
 DRAWN = 40  # rows of one drawing; the table beside it has them all

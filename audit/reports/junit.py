@@ -5,8 +5,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 
 from audit.core import Report
+from audit.drawing import format as fmt
 from audit.registry import renderer
-from audit.reports import format as fmt
 from audit.reports import words
 from audit.reports.arrange import Finding, expected, promises, redact
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from audit.core import Measure, Report
+from audit.drawing import format as fmt
 from audit.registry import renderer
 from audit.reports import arrange, words
-from audit.reports import format as fmt
 from audit.reports.arrange import Panel, Shelf
 
 LIMIT = 1024 * 1024  # bytes that a step summary may have

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from markupsafe import escape
 
 from audit.core import Measure, Report, UsageError, suggest
-from audit.reports import format as fmt
+from audit.drawing import format as fmt
 from audit.reports.render import render, sentence, write
 
 if TYPE_CHECKING:

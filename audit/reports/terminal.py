@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit.core import Measure, Report, Ruling
-from audit.reports import format
+from audit.drawing import format
 from audit.reports.arrange import redact
 from audit.reports.render import sentence
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from audit.core import Judgement, Report
-from audit.reports import format as fmt
+from audit.drawing import format as fmt
+from audit.drawing.format import Figure
 from audit.reports.arrange import Finding
-from audit.reports.format import Figure
 
 Words = tuple[str | Figure, ...]
 UNDECIDED: tuple[Judgement, ...] = ("inconclusive", "undefined", "not_tested")

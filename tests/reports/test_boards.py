@@ -9,8 +9,9 @@ from samples import HOSTILE, PEOPLE, fairness_report, sample_report
 
 from audit import registry
 from audit.core import ALL, Curve, Interval, Measure, Outcome, Table
-from audit.reports import arrange, boards, sources, svg
-from audit.reports import format as fmt
+from audit.drawing import format as fmt
+from audit.drawing import svg
+from audit.reports import arrange, boards, sources
 from audit.reports.html import render
 from audit.reports.markdown import render as markdown
 

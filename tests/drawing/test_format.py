@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.core import Interval, Measure
-from audit.reports import format as fmt
+from audit.drawing import format as fmt
 
 PREFIX = {"n": 1e-9, "µ": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 FACTOR = {"proportion": 0.01, "difference": 0.01, "ratio": 1.0, "": 1.0}

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from samples import HOSTILE, PEOPLE
 
 from audit.core import Curve
-from audit.reports import svg
-from audit.reports.svg import Row
+from audit.drawing import svg
+from audit.drawing.svg import Row
 
 ROWS = [
     Row(label=name, value=0.5 + k / 20, low=0.45 + k / 20, high=0.55 + k / 20, judged="pass")

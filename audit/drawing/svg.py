@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from audit.core import Curve
-from audit.reports import format as fmt
+from audit.drawing import format as fmt
 
 WIDTH = 360
 LABEL = 118  # room for the names of groups, in units of the view box
