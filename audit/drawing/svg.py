@@ -16,7 +16,7 @@ LABEL = 118  # room for the names of groups, in units of the view box
 ROW = 20
 TOP = 16
 FOOT = 20
-_RIGHT = WIDTH - 10
+RIGHT = WIDTH - 10
 _REFERENCE = {"ratio": 1.0, "difference": 0.0}
 Scale = Callable[[float], float]
 
@@ -71,33 +71,38 @@ def domain(rows: Sequence[Row], fixed: Sequence[float]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def _scale(low: float, high: float, left: float, right: float) -> Scale:
+def scale(low: float, high: float, left: float, right: float) -> Scale:
+    """From numbers in [low, high] to places in [left, right]; what lies outside is put on the edge."""
     return lambda number: left + (min(max(number, low), high) - low) / (high - low) * (right - left)
 
 
-def _n(number: float) -> str:
+def short(number: float) -> str:
+    """A place with one decimal, none where it is whole."""
     return f"{number:.1f}".rstrip("0").rstrip(".")
 
 
-def _frame(height: float, title: str, desc: str, body: str, kind: str) -> Markup:
-    head = f'<svg class="{kind}" role="img" viewBox="0 0 {WIDTH} {_n(height)}">'
+def frame(height: float, title: str, desc: str, body: str, kind: str) -> Markup:
+    """The drawing around its parts, with the text alternative that a screen reader tells."""
+    head = f'<svg class="{kind}" role="img" viewBox="0 0 {WIDTH} {short(height)}">'
     words = f"<title>{escape(fmt.short(fmt.one_line(title)))}</title><desc>{escape(fmt.short(fmt.one_line(desc), 300))}</desc>"
     return Markup(f"{head}{words}{body}</svg>")
 
 
-def _axis(low: float, high: float, at: Scale, bottom: float, unit: str) -> str:
+def axis(low: float, high: float, at: Scale, bottom: float, unit: str) -> str:
+    """Grid lines and their numbers beneath."""
     marks = ticks(low, high)
-    grid = "".join(f"M{_n(at(mark))} {TOP}V{_n(bottom)}" for mark in marks)
+    grid = "".join(f"M{short(at(mark))} {TOP}V{short(bottom)}" for mark in marks)
     texts = "".join(
-        f'<text class="t" x="{_n(at(mark))}" y="{_n(bottom + 13)}">{fmt.tick(mark, unit)}</text>' for mark in marks
+        f'<text class="t" x="{short(at(mark))}" y="{short(bottom + 13)}">{fmt.tick(mark, unit)}</text>'
+        for mark in marks
     )
     return f'<path class="g" d="{grid}"/>{texts}'
 
 
 def _limits(limits: Sequence[float], at: Scale, bottom: float, unit: str) -> str:
     return "".join(
-        f'<path class="m" d="M{_n(at(limit))} {TOP - 4}V{_n(bottom)}"/>'
-        f'<text class="t m" x="{_n(at(limit))}" y="{TOP - 6}">limit {fmt.tick(limit, unit)}</text>'
+        f'<path class="m" d="M{short(at(limit))} {TOP - 4}V{short(bottom)}"/>'
+        f'<text class="t m" x="{short(at(limit))}" y="{TOP - 6}">limit {fmt.tick(limit, unit)}</text>'
         for limit in limits
     )
 
@@ -107,9 +112,9 @@ def _whisker(row: Row, y: float, low: float, high: float, at: Scale) -> str:
     if row.low is None or row.high is None or row.wide:
         return ""
     left, right = at(row.low), at(row.high)
-    path = f"M{_n(left)} {_n(y)}H{_n(right)}"
+    path = f"M{short(left)} {short(y)}H{short(right)}"
     if row.low < low:
-        path += f"m{_n(left - right + 4)}-3l-4 3 4 3M{_n(right)} {_n(y)}"
+        path += f"m{short(left - right + 4)}-3l-4 3 4 3M{short(right)} {short(y)}"
     if row.high > high:
         path += "m-4-3l4 3-4 3"
     return path
@@ -120,20 +125,21 @@ def _beneath(row: Row, y: float, at: Scale) -> str:
     parts = ""
     if row.wide and row.low is not None and row.high is not None:
         left, right = at(row.low), at(row.high)
-        parts += f'<rect class="a" x="{_n(left)}" y="{_n(y - 6)}" width="{_n(right - left)}" height="12"/>'
+        parts += f'<rect class="a" x="{short(left)}" y="{short(y - 6)}" width="{short(right - left)}" height="12"/>'
     if row.chance is not None:
-        parts += f'<rect class="h" x="{_n(at(row.chance) - 3.5)}" y="{_n(y - 3.5)}" width="7" height="7"/>'
+        parts += f'<rect class="h" x="{short(at(row.chance) - 3.5)}" y="{short(y - 3.5)}" width="7" height="7"/>'
     return parts
 
 
 def _point(row: Row, x: float, y: float) -> str:
     if row.judged == "fail":
-        return f'<path class="f" d="M{_n(x)} {_n(y - 5.5)}l5.5 5.5-5.5 5.5-5.5-5.5z"/>'
+        return f'<path class="f" d="M{short(x)} {short(y - 5.5)}l5.5 5.5-5.5 5.5-5.5-5.5z"/>'
     kind = ' class="o"' if row.judged and row.judged != "pass" else ""
-    return f'<circle{kind} cx="{_n(x)}" cy="{_n(y)}" r="4"/>'
+    return f'<circle{kind} cx="{short(x)}" cy="{short(y)}" r="4"/>'
 
 
-def _names(rows: Sequence[Row]) -> str:
+def names(rows: Sequence[Row]) -> str:
+    """The names of the rows at the left edge."""
     return "".join(
         f'<text class="l" x="{LABEL - 8}" y="{TOP + ROW * k + 14}">{escape(fmt.fit(row.label, 17))}</text>'
         for k, row in enumerate(rows)
@@ -147,10 +153,10 @@ def forest(rows: Sequence[Row], *, title: str, desc: str, unit: str = "", limits
     """
     reference = [_REFERENCE[unit]] if unit in _REFERENCE else []
     low, high = domain(rows, [*limits, *reference])
-    at, bottom = _scale(low, high, LABEL, _RIGHT), TOP + ROW * len(rows)
-    parts = [_axis(low, high, at, bottom, unit)]
-    parts += [f'<path class="r" d="M{_n(at(mark))} {TOP}V{bottom}"/>' for mark in reference]
-    parts += [_limits(limits, at, bottom, unit), _names(rows)]
+    at, bottom = scale(low, high, LABEL, RIGHT), TOP + ROW * len(rows)
+    parts = [axis(low, high, at, bottom, unit)]
+    parts += [f'<path class="r" d="M{short(at(mark))} {TOP}V{bottom}"/>' for mark in reference]
+    parts += [_limits(limits, at, bottom, unit), names(rows)]
     parts += [_beneath(row, TOP + ROW * k + 10, at) for k, row in enumerate(rows)]
     lines = "".join(_whisker(row, TOP + ROW * k + 10, low, high, at) for k, row in enumerate(rows))
     parts.append(f'<path class="w" d="{lines}"/>' if lines else "")
@@ -159,25 +165,25 @@ def forest(rows: Sequence[Row], *, title: str, desc: str, unit: str = "", limits
             parts.append(f'<text class="u" x="{LABEL + 4}" y="{TOP + ROW * k + 14}">undefined</text>')
         else:
             parts.append(_point(row, at(row.value), TOP + ROW * k + 10))
-    return _frame(bottom + FOOT, title, desc, "".join(parts), "forest")
+    return frame(bottom + FOOT, title, desc, "".join(parts), "forest")
 
 
 def bars(rows: Sequence[Row], *, title: str, desc: str, unit: str = "") -> Markup:
     """Horizontal bars from zero with their intervals, one row a name."""
     low, high = domain(rows, [0.0])
     low = max(low, 0.0) if all((row.value or 0) >= 0 and (row.low or 0) >= 0 for row in rows) else low
-    at, bottom = _scale(low, high, LABEL, _RIGHT), TOP + ROW * len(rows)
-    parts = [_axis(low, high, at, bottom, unit), _names(rows)]
+    at, bottom = scale(low, high, LABEL, RIGHT), TOP + ROW * len(rows)
+    parts = [axis(low, high, at, bottom, unit), names(rows)]
     for k, row in enumerate(rows):
         if row.value is not None:
             left, right = sorted((at(0.0), at(row.value)))
             parts.append(
-                f'<rect class="b" x="{_n(left)}" y="{TOP + ROW * k + 4}" width="{_n(right - left)}" height="12"/>'
+                f'<rect class="b" x="{short(left)}" y="{TOP + ROW * k + 4}" width="{short(right - left)}" height="12"/>'
             )
     lines = "".join(_whisker(row, TOP + ROW * k + 10, low, high, at) for k, row in enumerate(rows))
     parts.append(f'<path class="w" d="{lines}"/>' if lines else "")
-    parts.append(f'<path class="r" d="M{_n(at(0.0))} {TOP}V{bottom}"/>')
-    return _frame(bottom + FOOT, title, desc, "".join(parts), "bars")
+    parts.append(f'<path class="r" d="M{short(at(0.0))} {TOP}V{bottom}"/>')
+    return frame(bottom + FOOT, title, desc, "".join(parts), "bars")
 
 
 # -------------------------------------------------------------------------------------------------- curves
@@ -189,25 +195,25 @@ def line(curve: Curve, *, title: str, desc: str, diagonal: bool = False) -> Mark
     ys = [y for y in (*curve.y, *curve.low, *curve.high) if y is not None]
     low, high = domain([], [*ys, 0.0] if curve.unit == "proportion" else ys)
     first, last = domain([], list(curve.x))
-    across, up = _scale(first, last, _LEFT, _RIGHT), _scale(low, high, _BASE, TOP)
+    across, up = scale(first, last, _LEFT, RIGHT), scale(low, high, _BASE, TOP)
     parts = [_cross(first, last, across, low, high, up, curve), _band(curve, across, up)]
     start, end = max(first, low), min(last, high)
     if diagonal and start < end:
-        ends = f"M{_n(across(start))} {_n(up(start))}L{_n(across(end))} {_n(up(end))}"
+        ends = f"M{short(across(start))} {short(up(start))}L{short(across(end))} {short(up(end))}"
         parts.append(f'<path class="r i" d="{ends}"/>')
     path = _path(curve, across, up)
     parts.append(f'<path class="c" d="{path}"/>' if path else "")
     if len(curve.x) <= 40:
         points = [(x, y) for x, y in zip(curve.x, curve.y, strict=True) if y is not None]
-        parts += [f'<circle cx="{_n(across(x))}" cy="{_n(up(y))}" r="3"/>' for x, y in points]
-    return _frame(_HEIGHT, title, desc, "".join(parts), "curve")
+        parts += [f'<circle cx="{short(across(x))}" cy="{short(up(y))}" r="3"/>' for x, y in points]
+    return frame(_HEIGHT, title, desc, "".join(parts), "curve")
 
 
 def _path(curve: Curve, across: Scale, up: Scale) -> str:
     """The points of a curve, joined where there is no gap."""
     path, pen = "", "M"
     for x, y in zip(curve.x, curve.y, strict=True):
-        path += f"{pen}{_n(across(x))} {_n(up(y))}" if y is not None else ""
+        path += f"{pen}{short(across(x))} {short(up(y))}" if y is not None else ""
         pen = "L" if y is not None else "M"
     return path
 
@@ -218,19 +224,19 @@ def scatter(curves: Sequence[Curve], spots: Sequence[Spot], *, title: str, desc:
     rows = [Row(label="", value=spot.y, low=spot.low, high=spot.high) for spot in spots]
     low, high = domain(rows, ys)
     first, last = domain([], [x for curve in curves for x in curve.x] + [spot.x for spot in spots])
-    across, up = _scale(first, last, _LEFT, _RIGHT), _scale(low, high, _BASE, TOP)
+    across, up = scale(first, last, _LEFT, RIGHT), scale(low, high, _BASE, TOP)
     parts = [_cross(first, last, across, low, high, up, curves[0])]
     for place, curve in enumerate(curves):
         path = _path(curve, across, up)
         parts.append(f'<path class="c j{" d" if place else ""}" d="{path}"/>' if path else "")
         points = [(x, y) for x, y in zip(curve.x, curve.y, strict=True) if y is not None]
         kind = ' class="q"' if place else ""
-        parts += [f'<circle{kind} cx="{_n(across(x))}" cy="{_n(up(y))}" r="2.2"/>' for x, y in points]
+        parts += [f'<circle{kind} cx="{short(across(x))}" cy="{short(up(y))}" r="2.2"/>' for x, y in points]
     stems = [(across(s.x), up(s.low), up(s.high)) for s in spots if s.low is not None and s.high is not None]
-    path = "".join(f"M{_n(x)} {_n(bottom)}V{_n(top)}" for x, bottom, top in stems)
+    path = "".join(f"M{short(x)} {short(bottom)}V{short(top)}" for x, bottom, top in stems)
     parts.append(f'<path class="w" d="{path}"/>' if path else "")
     parts += _numbered([(across(spot.x), up(spot.y)) for spot in spots])
-    return _frame(_HEIGHT, title, desc, "".join(parts), "curve")
+    return frame(_HEIGHT, title, desc, "".join(parts), "curve")
 
 
 def _numbered(places: Sequence[tuple[float, float]]) -> list[str]:
@@ -242,22 +248,22 @@ def _numbered(places: Sequence[tuple[float, float]]) -> list[str]:
             near[0][2].append(str(number))
         else:
             shared.append((x, y, [str(number)]))
-    parts = [f'<circle class="s" cx="{_n(x)}" cy="{_n(y)}" r="4.5"/>' for x, y in places]
+    parts = [f'<circle class="s" cx="{short(x)}" cy="{short(y)}" r="4.5"/>' for x, y in places]
     for x, y, numbers in shared:
-        side, kind = (-8, "t e k") if x > _RIGHT - 40 else (8, "t b k")
-        parts.append(f'<text class="{kind}" x="{_n(x + side)}" y="{_n(y - 5)}">{", ".join(numbers)}</text>')
+        side, kind = (-8, "t e k") if x > RIGHT - 40 else (8, "t b k")
+        parts.append(f'<text class="{kind}" x="{short(x + side)}" y="{short(y - 5)}">{", ".join(numbers)}</text>')
     return parts
 
 
 def _cross(first: float, last: float, across: Scale, low: float, high: float, up: Scale, curve: Curve) -> str:
     """Grid, tick texts and the name of the horizontal axis."""
     xs, ys = ticks(first, last, 5), ticks(low, high)
-    grid = "".join(f"M{_LEFT} {_n(up(y))}H{_RIGHT}" for y in ys)
-    texts = [f'<text class="t e" x="{_LEFT - 6}" y="{_n(up(y) + 4)}">{fmt.tick(y, curve.unit)}</text>' for y in ys]
-    texts += [f'<text class="t" x="{_n(across(x))}" y="{_BASE + 15}">{fmt.tick(x, "")}</text>' for x in xs]
+    grid = "".join(f"M{_LEFT} {short(up(y))}H{RIGHT}" for y in ys)
+    texts = [f'<text class="t e" x="{_LEFT - 6}" y="{short(up(y) + 4)}">{fmt.tick(y, curve.unit)}</text>' for y in ys]
+    texts += [f'<text class="t" x="{short(across(x))}" y="{_BASE + 15}">{fmt.tick(x, "")}</text>' for x in xs]
     name = escape(fmt.fit(curve.x_label, 50))
-    texts.append(f'<text class="t" x="{(_LEFT + _RIGHT) / 2}" y="{_HEIGHT - 6}">{name}</text>')
-    return f'<path class="g" d="{grid}"/><path class="r" d="M{_LEFT} {_BASE}H{_RIGHT}"/>{"".join(texts)}'
+    texts.append(f'<text class="t" x="{(_LEFT + RIGHT) / 2}" y="{_HEIGHT - 6}">{name}</text>')
+    return f'<path class="g" d="{grid}"/><path class="r" d="M{_LEFT} {_BASE}H{RIGHT}"/>{"".join(texts)}'
 
 
 def _band(curve: Curve, across: Scale, up: Scale) -> str:
@@ -267,7 +273,7 @@ def _band(curve: Curve, across: Scale, up: Scale) -> str:
     shapes, stretch = [], []
     for x, low, high in [*zip(curve.x, curve.low, curve.high, strict=True), (0.0, None, None)]:
         if low is not None and high is not None:
-            stretch.append((_n(across(x)), _n(up(low)), _n(up(high))))
+            stretch.append((short(across(x)), short(up(low)), short(up(high))))
         elif stretch:
             there = "L".join(f"{x} {low}" for x, low, _ in stretch)
             back = "L".join(f"{x} {high}" for x, _, high in reversed(stretch))

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from audit import codec
 from audit.core import Curve, Report
 from audit.drawing import format as fmt
-from audit.drawing import svg
+from audit.drawing import pictures, svg
 from audit.drawing.format import Figure
 from audit.registry import renderer
 from audit.reports import arrange, boards, sources, words
@@ -75,6 +75,7 @@ def _environment() -> Environment:
         "marks": fmt.MARKS,
         "draw": _draw,
         "draw_curve": _draw_curve,
+        "draw_table": pictures.draw,
         "draw_gaps": _draw_gaps,
         "draw_trade_off": _draw_trade_off,
     }
