@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.core import Floats, Ints
+from audit.core import Floats, Ints, UsageError, suggest
 from audit.explain.games import Game, Link
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from audit.drawing.notebook import Drawing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,8 @@ class Attribution:
     background; None where the method has no such error. data (as values): what the players were, NaN where a player is
     no single number. params: the method's settings. model, background: digests (the background's in words).
     evaluations: rows that the model was asked for; forwards: what that cost in forward passes of one row (a gradient
-    costs three). complete: whether the values are meant to add up to output - base.
+    costs three). complete: whether the values are meant to add up to output - base. kind: of inputs ("tabular", "images",
+    "texts", "series", "graphs"). owners (rows, *shape of an input): which player holds each element of an image.
     """
 
     values: Floats
@@ -46,6 +49,8 @@ class Attribution:
     se_sampling: Floats | None = None
     se_background: Floats | None = None
     data: Floats | None = None
+    kind: str = "tabular"
+    owners: Ints | None = None
     note: str = ""
 
     @property
@@ -73,11 +78,63 @@ class Attribution:
 
         return pd.DataFrame(self.values, columns=list(self.features))
 
+    def aggregate(self, groups: Mapping[str, Sequence[str]]) -> Attribution:
+        """The same attribution with named players joined into one, their values added up; the others stay as they are.
+
+        Standard errors of a sum are at most the sum of the parts', which is what is given. Raises UsageError for a player
+        that is not there or is in two groups, and where rows have different players.
+        """
+        return _joined(self, groups)
+
+    def plot(self, row: int | None = None) -> Drawing:
+        """The picture of one row (a waterfall, coloured tokens, a heat map), or of all rows together (a beeswarm)."""
+        from audit.explain import views
+
+        return views.plot(self, row)
+
+    def _repr_html_(self) -> str:
+        return self.plot()._repr_html_()
+
     def to_shap(self) -> Any:
         """The same as a shap.Explanation, for shap's plots; raises UsageError where shap is not installed."""
         from audit.explain import _foreign
 
         return _foreign.to_shap(self)
+
+
+def _joined(found: Attribution, groups: Mapping[str, Sequence[str]]) -> Attribution:
+    if len(set(found.players)) != 1:
+        raise UsageError("aggregate: the rows have different players, so they cannot be joined by name")
+    names = found.players[0]
+    owner: dict[str, str] = {}
+    for name, members in groups.items():
+        for member in members:
+            if member not in names:
+                raise UsageError(f"aggregate: {name!r} names the player {member!r}, not there{suggest(member, names)}")
+            if member in owner:
+                raise UsageError(f"aggregate: the player {member!r} is in {owner[member]!r} and in {name!r}")
+            owner[member] = name
+    joined = tuple(dict.fromkeys(owner.get(name, name) for name in names))
+    if clash := sorted({name for name in names if name not in owner} & set(groups)):
+        raise UsageError(f"aggregate: {clash[0]!r} is also the name of a player outside that group")
+    place = np.array([[owner.get(name, name) == one for one in joined] for name in names], dtype=np.float64)
+    alone = place.sum(axis=0) == 1
+
+    def added(part: Floats | None) -> Floats | None:
+        return None if part is None else np.asarray(part @ place)
+
+    data = None if found.data is None else np.where(alone, np.nan_to_num(found.data) @ place, np.nan)
+    if data is not None and found.data is not None:
+        data[(np.isnan(found.data) @ place) > 0] = np.nan
+    return replace(
+        found,
+        values=found.values @ place,
+        players=(joined,) * len(found.players),
+        se_sampling=added(found.se_sampling),
+        se_background=added(found.se_background),
+        data=data,
+        owners=None,
+    )
 
 
 def attribution(game: Game, values: Floats, *, method: str, **facts: Any) -> Attribution:
