@@ -173,6 +173,12 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--max-seconds", type=float, metavar="S", help="stop after S seconds, with a partial, valid record"
     )
+    run.add_argument(
+        "--budget",
+        type=int,
+        metavar="ROWS",
+        help="the most rows that one check may ask the model for; overrides [run] budget",
+    )
     run.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="for result.json and report.html")
     run.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary; errors are still told")
     _outputs(run)
@@ -227,6 +233,7 @@ def _run(options: argparse.Namespace) -> int:
             seed=options.seed,
             device=options.device,
             max_seconds=options.max_seconds,
+            budget=options.budget,
             progress=show,
             allow_inconclusive=options.allow_inconclusive,
         )

@@ -200,6 +200,7 @@ def _contradictions(spec: Spec) -> list[str]:
         (0 < run.confidence < 1, f"[run] confidence: must lie strictly between 0 and 1, got {run.confidence}"),
         (run.seed >= 0, f"[run] seed: must be 0 or more, got {run.seed}"),
         (run.max_seconds is None or run.max_seconds > 0, f"[run] max_seconds: must be above 0, got {run.max_seconds}"),
+        (run.budget is None or run.budget > 0, f"[run] budget: must be above 0, got {run.budget}"),
         (groups.min_n >= 0, f"[groups] min_n: must be 0 or more, got {groups.min_n}"),
         (data.rows > 0, f"[data] rows: must be above 0, got {data.rows}"),
         (model.batch_size > 0, f"[model] batch_size: must be above 0, got {model.batch_size}"),

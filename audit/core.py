@@ -10,6 +10,7 @@ AuditError                  everything a user can mend; the command line turns i
 └── OutputError             a report cannot be written
 NotApplicable               a check's way to say "not for me", with the reason
 Stopped                     the deadline or Ctrl-C, raised inside Context.track
+└── BudgetSpent             one check has asked the model for more rows than [run] budget allows; the others go on
 """
 
 from __future__ import annotations
@@ -91,6 +92,10 @@ class NotApplicable(Exception):
 
 class Stopped(Exception):
     """Raised inside Context.track when the deadline has passed or the user pressed Ctrl-C."""
+
+
+class BudgetSpent(Stopped):
+    """Raised by a counted model where a check asks for more rows than it may."""
 
 
 # ---------------------------------------------------------------------------------------------- evidence
@@ -271,12 +276,13 @@ class GroupSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
-    """[run]: seed, device, confidence level of the intervals, deadline in seconds."""
+    """[run]: seed, device, confidence level of the intervals, deadline in seconds, most model rows a check."""
 
     seed: int = 0
     device: Device = "auto"
     confidence: float = 0.95
     max_seconds: float | None = None
+    budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -513,7 +519,8 @@ class Context:
     """All that a check may use of the world.
 
     rng: the check's own random stream. stream(name): another named stream, for work that checks share through
-    `scratch`, so that a shared figure does not depend on who asked first. confidence: level of the intervals.
+    `scratch`, so that a shared figure does not depend on who asked first. confidence: level of the intervals. budget: the
+    most rows that the check may ask the model for, None for no limit.
     """
 
     rng: np.random.Generator
@@ -521,6 +528,7 @@ class Context:
     track: Track
     scratch: dict[Any, Any]
     confidence: float = 0.95
+    budget: int | None = None
 
 
 # --------------------------------------------------------------------------------------------- the record

@@ -38,6 +38,7 @@ from audit.core import (
     suggest,
 )
 from audit.judge import compare, judge, verdict
+from audit.models.counted import Counted
 from audit.registry import Entry
 from audit.subject import describe, fingerprint
 
@@ -238,7 +239,7 @@ def run(
                 progress(number, len(steps), step.entry.title)
             outcomes.append(_run_step(step, subject, spec, track, scratch, halted, deadline))
             seconds[step.entry.id] = round(time.monotonic() - before, 3)
-            if outcomes[-1].status == "stopped":
+            if outcomes[-1].status == "stopped" and outcomes[-1].reason in (DEADLINE, INTERRUPTED):
                 halted = outcomes[-1].reason
     except KeyboardInterrupt:  # between two checks
         outcomes += [_outcome(step, "stopped", INTERRUPTED) for step in steps[len(outcomes) :]]
@@ -270,14 +271,18 @@ def _run_step(
     # What this run cost is always told, also of a run that was cut short.
     if halted and not step.entry.volatile:
         return _outcome(step, "stopped", f"not begun: {halted.removeprefix('not begun: ')}")
+    counted = None if subject.model is None else Counted(model=subject.model, limit=spec.run.budget)
+    subject = replace(subject, model=counted)
     context = Context(
         rng=stream(spec.run.seed, step.entry.id),
         stream=lambda name: stream(spec.run.seed, name),
         track=track,
         scratch=scratch,
         confidence=spec.run.confidence,
+        budget=spec.run.budget,
     )
     found: list[Evidence] = []
+    before = meter.start()
     try:
         for evidence in registry.run_check(step.entry, subject, context, step.params):
             found.append(evidence)
@@ -293,6 +298,8 @@ def _run_step(
         return _outcome(step, "error", str(error), found)
     except (Exception, SystemExit) as error:  # a broken check never hides the others
         return _outcome(step, "error", f"{type(error).__name__}: {error}", found)
+    finally:
+        scratch.setdefault("ledger", {})[step.entry.id] = (meter.read(before), counted.evaluations if counted else 0)
     return _outcome(step, "done", "", found)
 
 

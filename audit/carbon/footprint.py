@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -58,6 +58,23 @@ def footprint(
     note = "user and system time of this process and of the children it has waited for"
     yield Measure(name="cpu_seconds", value=used.cpu_seconds, unit="s", better="lower", grade="B", note=note)
     yield _table(parts, reasons)
+    if ledger := context.scratch.get("ledger"):
+        yield _by_check(ledger, watts_per_cpu, pue)
+
+
+def _by_check(ledger: Mapping[str, tuple[meter.Usage, int]], watts_per_cpu: float | None, pue: float) -> Table:
+    """What each check asked of the model, and its share of time and energy."""
+    lines = []
+    for name, (used, rows) in ledger.items():
+        energy = _total(components(used, watts_per_cpu)) * pue
+        lines.append((name, rows, used.cpu_seconds, energy.value, energy.low, energy.high))
+    return Table(
+        name="checks",
+        title="What each check has cost",
+        columns=("check", "model rows", "CPU seconds", "kWh", "low", "high"),
+        rows=tuple(lines),
+        note="model rows: inputs that the model answered or was differentiated at; work that checks share counts for the first",
+    )
 
 
 def components(used: meter.Usage, watts_per_cpu: float | None) -> dict[str, Quantity]:

@@ -32,13 +32,14 @@ def examine(
     seed: int | None = None,
     device: Device | None = None,
     max_seconds: float | None = None,
+    budget: int | None = None,
     progress: Progress = silent,
     allow_inconclusive: bool = False,
 ) -> Report:
     """Audit what a configuration file describes; the arguments override its [checks] only and [run]."""
     started, reading = time.monotonic(), meter.start()
     spec = codec.read_spec(config)
-    overrides: dict[str, Any] = {"seed": seed, "device": device, "max_seconds": max_seconds}
+    overrides: dict[str, Any] = {"seed": seed, "device": device, "max_seconds": max_seconds, "budget": budget}
     given = {name: value for name, value in overrides.items() if value is not None}
     spec = codec.validate(replace(spec, run=replace(spec.run, **given)), "command line")
     if only:
@@ -99,6 +100,7 @@ def run(
     device: Device = "auto",
     confidence: float = 0.95,
     max_seconds: float | None = None,
+    budget: int | None = None,
     progress: bool | None = None,
 ) -> NotebookReport:
     """Audit a model on a frame; returns a report that shows itself in a notebook.
@@ -126,6 +128,7 @@ def run(
         device: "auto", "cpu" or "cuda".
         confidence: the level of every interval.
         max_seconds: a deadline; the report of what was done until then is returned.
+        budget: the most rows that one check may ask the model for; a check that needs more is cut short and says so.
         progress: show a progress bar on stderr; by default only in a terminal.
 
     Raises:
@@ -156,7 +159,7 @@ def run(
             "weight": weight,
         },
         "groups": {"attributes": list(sensitive_features), "intersect": [list(subset) for subset in intersect]},
-        "run": {"seed": seed, "device": device, "confidence": confidence, "max_seconds": max_seconds},
+        "run": {"seed": seed, "device": device, "confidence": confidence, "max_seconds": max_seconds, "budget": budget},
         "checks": {"only": list(only), **(params or {})},
         "gate": [dict(gate) for gate in gates],
     }

@@ -1,0 +1,63 @@
+"""A model that counts the rows it is asked for, and stops where a budget is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from audit.core import BudgetSpent, Card, Floats, Ints, Model, Offer
+
+
+@dataclass(slots=True, kw_only=True)
+class Counted:
+    """The same model, counting: `evaluations` are the rows answered or differentiated so far.
+
+    limit: the most rows it answers, None for no limit. Everything else that the model offers passes through.
+    """
+
+    model: Model
+    limit: int | None = None
+    evaluations: int = field(default=0)
+
+    @property
+    def family(self) -> str:
+        """The name of the architecture."""
+        return self.model.family
+
+    @property
+    def card(self) -> Card:
+        """The model's own card."""
+        return self.model.card
+
+    @property
+    def offers(self) -> frozenset[Offer]:
+        """What the model offers."""
+        return self.model.offers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def charge(self, rows: int) -> None:
+        """Count rows before they are answered; raises BudgetSpent where they are more than what is left."""
+        if self.limit is not None and self.evaluations + rows > self.limit:
+            raise BudgetSpent(
+                f"the budget of {self.limit:,} model rows a check is spent: {self.evaluations:,} were used and {rows:,} more "
+                "were asked for; raise --budget, or lower rows, background or budget of this check"
+            )
+        self.evaluations += rows
+
+    def predict(self, inputs: Any) -> Floats:
+        """The model's answer; raises BudgetSpent."""
+        self.charge(len(inputs))
+        return self.model.predict(inputs)
+
+    def attribution_point(self, inputs: Any, targets: Ints | None = None) -> tuple[Any, Callable[[Any], Any]]:
+        """The model's own, its forward passes counted; raises BudgetSpent."""
+        leaf, forward = self.model.attribution_point(inputs, targets)  # type: ignore[attr-defined]
+
+        def counted(point: Any) -> Any:
+            self.charge(len(point))
+            return forward(point)
+
+        return leaf, counted
