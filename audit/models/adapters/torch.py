@@ -6,6 +6,7 @@ import contextlib
 import copy
 import functools
 import hashlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from audit.core import Card, Dataset, Floats, Ints, ModelError, Offer, Spec
+from audit.core import Card, Dataset, Floats, Ints, MissingOffer, ModelError, Offer, Spec
+from audit.data.graphs import Graphs
 from audit.data.texts import Texts
 from audit.models.base import Reading, array, class_order, predict
 from audit.models.factory import file_of, made
+from audit.models.first_layer import FirstLayer, first_layer
 from audit.registry import family
 
 
@@ -39,8 +42,9 @@ class TorchModel:
 
     @property
     def offers(self) -> frozenset[Offer]:
-        """What else the model can do: gradients."""
-        return frozenset({"gradients"})
+        """What else the model can do: gradients, and its first layer by itself where that is linear."""
+        whole = first_layer(self.module, self.reading) is None
+        return frozenset({"gradients"}) if whole else frozenset({"gradients", "first_layer"})
 
     def predict(self, inputs: Any) -> Floats:
         """Probability of the positive class (n,), or of every class (n, k); raises ModelError."""
@@ -49,7 +53,54 @@ class TorchModel:
     def _answer(self, inputs: Any) -> Any:
         # no_grad rather than inference_mode: what a module caches must stay usable for gradients afterwards.
         with torch.no_grad(), evaluating(self.module):
+            if isinstance(inputs, Graphs):
+                return self._nodes(inputs, self.tensor(inputs.features)).double().cpu().numpy()
             return _tensor(self.module(self.tensor(inputs))).double().cpu().numpy()
+
+    def _nodes(self, graphs: Graphs, features: Tensor, weights: Tensor | None = None) -> Tensor:
+        """What module(features, edge_index) says of the nodes that are asked about."""
+        edges = torch.as_tensor(graphs.edges.T.copy(), device=self.device)
+        raw = self.module(features, edges) if weights is None else self.module(features, edges, weights)
+        return _tensor(raw)[torch.as_tensor(graphs.targets, device=self.device)]
+
+    def tie_weights(self, graphs: Graphs, targets: Ints) -> Callable[[Tensor], Tensor]:
+        """The log-odds (n,) of each row's target class as a function of a weight (m,) on what each edge passes on.
+
+        For modules of torch_geometric's message passing, and for modules that take edge weights as a third argument;
+        raises ModelError for others.
+        """
+        features = self.tensor(graphs.features)
+        messages = [each for each in self.module.modules() if "message_and_aggregate" in dir(each)]
+        if messages:
+            return functools.partial(self._passing, messages, graphs, features, targets)
+        if len(inspect.signature(self.module.forward).parameters) < 3:
+            raise ModelError(
+                f"{self.family}: ties can be weighted in torch_geometric modules and in modules whose forward takes "
+                "(features, edge_index, edge_weight)"
+            )
+        return lambda weights: _log_odds(self._weighted(graphs, features, weights), self.reading, targets)
+
+    def _weighted(self, graphs: Graphs, features: Tensor, weights: Tensor) -> Tensor:
+        with evaluating(self.module):
+            return self._nodes(graphs, features, weights)
+
+    def _passing(
+        self, messages: list[nn.Module], graphs: Graphs, features: Tensor, targets: Ints, weights: Tensor
+    ) -> Tensor:
+        """Every message along an edge times its weight; the loops that a layer adds to itself keep theirs."""
+
+        def weighed(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
+            loops = output.new_ones(output.shape[-2 if output.ndim < 3 else 0] - len(weights))
+            factor = torch.cat([weights.to(output.dtype), loops])
+            return output * factor.reshape(-1, *([1] * (output.ndim - 1)))
+
+        handles = [each.register_message_forward_hook(weighed) for each in messages]  # type: ignore[operator]
+        try:
+            with evaluating(self.module):
+                return _log_odds(self._nodes(graphs, features), self.reading, targets)
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def tensor(self, inputs: Any) -> Tensor:
         """Inputs or an array (n, ...) as a fresh tensor on the module's device, in the type of its parameters.
@@ -60,6 +111,13 @@ class TorchModel:
         values = array(inputs)
         kind = torch.long if isinstance(inputs, Texts) else _dtype(self.module)
         return torch.tensor(values, dtype=kind, device=self.device)
+
+    def first_layer(self) -> FirstLayer:
+        """The module cut behind its first layer; raises MissingOffer where that cannot be done."""
+        found = first_layer(self.module, self.reading)
+        if found is None:
+            raise MissingOffer(f"{self.family}: the module cannot be cut behind a linear first layer")
+        return found
 
     def attribution_point(self, inputs: Any, targets: Ints | None = None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """A leaf (n, ...) that needs gradients, and the function from such leaves (m n, ...) to log-odds (m n,).
@@ -169,7 +227,7 @@ def wrap(module: nn.Module, dataset: Dataset, spec: Spec) -> TorchModel:
     """Any nn.Module from an array (n, ...) to probabilities or logits (n,), (n, 1) or (n, k).
 
     A table reaches it as a matrix (n, d), images as (n, channels, height, width), sequences as (n, steps, columns), texts
-    as token ids (n, tokens). The matrix holds the features in their order, categories as indices into their sorted levels. A module on another
+    as token ids (n, tokens), of a graph as (features, edge_index). The matrix holds the features in their order, categories as indices into their sorted levels. A module on another
     device than the one asked for is copied there. Raises ModelError.
     """
     placed = _placed(module, _device(spec.run.device))
