@@ -29,7 +29,8 @@ class Attribution:
     no single number. params: the method's settings. model, background: digests (the background's in words).
     evaluations: rows that the model was asked for; forwards: what that cost in forward passes of one row (a gradient
     costs three). complete: whether the values are meant to add up to output - base. kind: of inputs ("tabular", "images",
-    "texts", "series", "graphs"). owners (rows, *shape of an input): which player holds each element of an image.
+    "texts", "series", "graphs"). owners (rows, *shape of an input): which player holds each element of an image. fit
+    (rows,): the weighted R2 of a local surrogate, NaN where the output does not vary; None of other methods.
     """
 
     values: Floats
@@ -51,6 +52,7 @@ class Attribution:
     data: Floats | None = None
     kind: str = "tabular"
     owners: Ints | None = None
+    fit: Floats | None = None
     note: str = ""
 
     @property
