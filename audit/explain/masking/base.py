@@ -1,6 +1,7 @@
 """What a masker is, and the one function that finds the right one.
 
-Another modality is one more file with a class that satisfies `Masker` and one `maskers.register`, named in `_FILES`.
+Another modality is one more file with a class that satisfies `Masker` (most easily a `Units`) and one
+`maskers.register`, named in `_FILES`.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ import functools
 import hashlib
 import importlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.core import Floats, Inputs, Ints, NotApplicable
+from audit.core import DataError, Floats, Inputs, Ints, NotApplicable, UsageError, suggest
+from audit.explain.backgrounds import Background
 
 Coalitions = NDArray[np.bool_]
 Players = Mapping[str, Sequence[str]] | str
@@ -65,13 +69,75 @@ class Masker(Protocol):
     def pool(self, elements: NDArray[Any]) -> Floats:
         """Sums over what each player holds (n, most players) of numbers laid out like the inputs' values (n, ...).
 
-        NaN where a row has fewer players. Numbers of what no player holds are left out.
+        NaN where a row has fewer players. Numbers of what no player holds are left out. Axes behind those of the values
+        (a token's embedding) are summed; an axis of length 1 (a picture's channels) stands for all that lies along it.
         """
+        ...
+
+    def owners(self) -> Ints:
+        """The player that holds each element, laid out like the inputs' values (n, ...); -1 where none does."""
         ...
 
     def data(self) -> Floats:
         """One number (n, most players) for what each player was, NaN where there is none."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Units:
+    """What maskers of fixed elements share: all but how to fill.
+
+    rows: the background's inputs. players: their names in each row. owner (n or 1, ...): the player that holds each
+    element of the values, -1 for none; an axis of length 1 stands for all that lies along it.
+    """
+
+    inputs: Any
+    rows: Any
+    players: tuple[tuple[str, ...], ...]
+    owner: Ints
+    fillings: int
+    background: str
+
+    @property
+    def most(self) -> int:
+        """Players of the row that has most."""
+        return max((len(names) for names in self.players), default=0)
+
+    @property
+    def width(self) -> int:
+        """Numbers in one input."""
+        return int(np.prod(self.inputs.values.shape[1:]))
+
+    def kept(self, rows: Ints, coalitions: Coalitions) -> Coalitions:
+        """Whether each element is there (r or 1, c, ...): what no player holds always is."""
+        counts = {len(self.players[row]) for row in rows}
+        if counts - {coalitions.shape[1]}:
+            raise UsageError(f"coalitions are of {coalitions.shape[1]} players, but the rows have {sorted(counts)}")
+        known = np.concatenate([coalitions, np.ones((len(coalitions), 1), dtype=bool)], axis=1)
+        owner = self.owner if len(self.owner) == 1 else self.owner[rows]
+        return np.moveaxis(np.take(known, owner, axis=1), 0, 1)
+
+    def owners(self) -> Ints:
+        """The player (n, ...) that holds each element of the inputs' values, -1 where none does."""
+        return np.broadcast_to(self.owner, self.inputs.values.shape)
+
+    def pool(self, elements: NDArray[Any]) -> Floats:
+        """Sums (n, most players) of numbers laid out like the inputs' values, by who holds them."""
+        shape = self.inputs.values.shape
+        given = elements.shape[: len(shape)]
+        if len(given) < len(shape) or any(side not in (1, full) for side, full in zip(given, shape, strict=True)):
+            raise DataError(f"pool: expected numbers {shape}, or with more axes behind, got shape {elements.shape}")
+        owner = self.owners()[tuple(slice(side) for side in given)]
+        summed = elements.reshape(*given, -1).sum(axis=-1) if elements.ndim > len(shape) else elements
+        out = pooled(summed.reshape(len(summed), -1), owner.reshape(len(owner), -1), self.most)
+        counts = np.array([len(names) for names in self.players], dtype=np.int64)
+        out[np.arange(self.most) >= counts[:, None]] = np.nan
+        return out
+
+    def data(self) -> Floats:
+        """The value (n, most players) of a player that holds one element, NaN for others."""
+        values = np.asarray(self.inputs.values, dtype=np.float64)
+        return np.where(self.pool(np.ones(values.shape)) == 1, self.pool(values), np.nan)
 
 
 def masker(
@@ -85,15 +151,26 @@ def masker(
 ) -> Masker:
     """The masker of a kind of inputs; raises NotApplicable where there is none, UsageError for what it does not know.
 
-    background: inputs of the same kind that stand in for what is absent. players: of tables a mapping from a name to the
-    columns that are taken away together; of other inputs the name of a unit ("word", "grid", "window"), `size` its size.
-    fill: how absent players are filled in; the first that the kind of inputs knows is its default. seed: of fillings that
-    are drawn.
+    background: inputs of the same kind that stand in for what is absent (by default the inputs themselves), or a
+    `Background`, whose words the results repeat. seed: of fillings that are drawn. The first of players and of fills is
+    the default:
+
+    - tables: players "column", "one-hot" (each one-hot block together) or a mapping from a name to the columns that are
+      taken away together; fill "background", "mean", "gaussian" (`size` draws given the present columns), "nearest"
+      (the `size` background rows nearest in the present columns).
+    - images: players "grid" (squares, `size` pixels a side), "slic" (about `size` superpixels), "pixels"; fill "mean",
+      "blur", "black", "white", "background".
+    - texts: players "word", "token", "sentence", `size` of them together; fill "mask", "delete", "background".
+    - series: players "step", "window" (`size` steps), "column", "cell" (a column in a window); fill "background",
+      "mean", "previous".
     """
     for name in _FILES:
         if importlib.util.find_spec(f"audit.explain.masking.{name}"):
             importlib.import_module(f"audit.explain.masking.{name}")
-    found: Masker = maskers(inputs, background, players=players, size=size, fill=fill, seed=seed)
+    words = ""
+    if isinstance(background, Background):
+        background, words = background.inputs, background.words
+    found: Masker = maskers(inputs, background, players=players, size=size, fill=fill, seed=seed, words=words)
     return found
 
 
@@ -103,14 +180,80 @@ def maskers(inputs: Any, background: Any, **options: Any) -> Masker:
     raise NotApplicable(f"no masker for inputs of type {type(inputs).__name__}")
 
 
+@functools.singledispatch
+def summands(
+    masker: Any, rows: Ints, coalitions: Coalitions, draws: Ints | None = None
+) -> tuple[Floats, Floats] | None:
+    """What `fill` gives as sums: the rows' part (c, r, d) and the fillings' part (c, k, d), 0 where the other one is.
+
+    None where a filled input is no such sum, because what fills in depends on the row.
+    """
+    return None
+
+
+def blend(values: NDArray[Any], present: Coalitions, others: NDArray[Any], fillings: int) -> NDArray[Any]:
+    """Values (r, ...) where present (r or 1, c, ...), else others (r or 1, c or 1, fillings or 1, ...).
+
+    Returns (r * c * fillings, ...), the filling fastest.
+    """
+    shape = (len(values), present.shape[1], fillings, *values.shape[1:])
+    out = np.empty(shape, dtype=np.result_type(values, others))
+    out[...] = others
+    np.copyto(out, values[:, None, None], where=present[:, :, None])
+    return out.reshape(-1, *values.shape[1:])
+
+
+def shared(others: NDArray[Any], draws: Ints | None) -> NDArray[Any]:
+    """Fillings (f, ...) that all rows share, as `blend` reads them; draws (c, k) picks k of them for each coalition."""
+    return others[None, None] if draws is None else others[draws][None]
+
+
+def pooled(elements: NDArray[Any], owner: Ints, most: int) -> Floats:
+    """Sums (n, most) of elements (n, m) by the player (n, m) that owns each, -1 for none; 0 where a player owns nothing."""
+    count = len(elements)
+    place = np.where(owner >= 0, owner, most) + (most + 1) * np.arange(count)[:, None]
+    summed = np.bincount(place.ravel(), np.asarray(elements, dtype=np.float64).ravel(), count * (most + 1))
+    return np.array(summed.reshape(count, most + 1)[:, :most])
+
+
 def digest(values: NDArray[Any]) -> str:
     """The first 12 digits of the sha256 of an array's bytes."""
     return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:12]
 
 
-def pooled(elements: NDArray[Any], owner: Ints, most: int) -> Floats:
-    """Sums (n, most) of elements (n, m) by the player (n, m) that owns each, -1 for none; 0 where a player owns nothing."""
-    rows, columns = np.nonzero(owner >= 0)
-    out = np.zeros((len(elements), most))
-    np.add.at(out, (rows, owner[rows, columns]), elements[rows, columns])
-    return out
+def origin(rows: Any, what: str, words: str) -> str:
+    """The background in words: those it was chosen with, or how many of `what` it is; with a digest of its values."""
+    return f"{words or f'{len(rows)} background {what}'}, sha256 {digest(rows.values)}"
+
+
+def one_of(option: str, of: str, given: Any, allowed: Sequence[str]) -> str:
+    """What was given, by default the first that is allowed; raises UsageError for anything else."""
+    if given is None:
+        return allowed[0]
+    if given not in allowed:
+        raise UsageError(f"{option}: of {of} one of {', '.join(allowed)}, got {given!r}{suggest(str(given), allowed)}")
+    return str(given)
+
+
+def whole(size: int | None, default: int) -> int:
+    """A size of at least 1, by default `default`; raises UsageError."""
+    if size is not None and size < 1:
+        raise UsageError(f"size: at least 1, got {size}")
+    return default if size is None else int(size)
+
+
+def no_size(size: int | None, why: str) -> None:
+    """Raises UsageError where a size was given that would be left unread."""
+    if size is not None:
+        raise UsageError(f"size: {why}, so leave it out; got {size}")
+
+
+def distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, those that occur more than once numbered in their order: "the (1)", "the (2)"."""
+    listed = list(names)
+    total, seen = Counter(listed), Counter[str]()
+    out = []
+    for name in listed:
+        seen[name] += 1
+        out.append(f"{name} ({seen[name]})" if total[name] > 1 else name)
+    return tuple(out)
