@@ -84,7 +84,7 @@ def graph(
 
 
 def neighbourhood(inputs: Graphs, row: int, hops: int) -> tuple[Ints, Ints]:
-    """The nodes within `hops` steps against the edges from a row's node, itself first, and the places of edges among them."""
+    """The nodes within `hops` steps against the edges from a row's node, itself first, and the places of edges into them."""
     reached = np.zeros(len(inputs.features), dtype=bool)
     reached[inputs.targets[row]] = True
     front = reached.copy()
@@ -98,4 +98,4 @@ def neighbourhood(inputs: Graphs, row: int, hops: int) -> tuple[Ints, Ints]:
         reached |= front
     nodes = np.flatnonzero(reached)
     nodes = np.concatenate([[inputs.targets[row]], nodes[nodes != inputs.targets[row]]])
-    return nodes, np.flatnonzero(reached[inputs.edges].all(axis=1))
+    return nodes, np.flatnonzero(reached[inputs.edges[:, 1]])

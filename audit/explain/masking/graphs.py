@@ -14,17 +14,17 @@ from audit.explain.masking.base import Coalitions, Players, digest, maskers
 
 UNITS = ("edge", "node", "feature")
 FILLS = ("delete", "mean")
-HOPS = 3  # one more than the two layers that most graph networks have, so that degrees at the rim are right
+HOPS = 3  # as many layers as a network may have for its answer to be exact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """The graph around one row's node: features (k, d) with the node first, edges (m, 2) among them.
+    """The graph around one row's node: features (k, d) with the node first, edges (m, 2) into these nodes.
 
-    edge_owner (m,): the player that holds an edge, -1 for none; node_owner (k,): the player that holds a node.
+    Edges from farther away come from one last, empty node: a network of no more layers than hops never sees what they
+    carry, but it counts them, in degrees. edge_owner (m,): the player that holds an edge, -1 for none; node_owner (k,): the player that holds a node.
     """
 
-    nodes: Ints
     features: Floats
     edges: Ints
     edge_owner: Ints
@@ -74,7 +74,7 @@ class GraphMasker:
         nodes = np.cumsum([0, *(len(part[0]) for part in parts)])
         copies = np.concatenate([part[2] + k * len(coalitions) for k, part in enumerate(parts)])
         targets = [
-            start + np.arange(len(coalitions)) * len(self.around[row].nodes)
+            start + np.arange(len(coalitions)) * len(self.around[row].features)
             for start, row in zip(nodes, rows, strict=False)
         ]
         return Graphs(
@@ -87,7 +87,7 @@ class GraphMasker:
 
     def _copies(self, around: Surroundings, coalitions: Coalitions) -> tuple[Floats, Ints, Ints]:
         """One row under all coalitions: features (c k, d), edges, and the copy of each node."""
-        count, size = len(coalitions), len(around.nodes)
+        count, size = len(coalitions), len(around.features)
         # A last column, always present, stands for what no player holds: index -1.
         present = np.concatenate([coalitions, np.ones((count, 1), dtype=bool)], axis=1)
         copy = np.repeat(np.arange(count), size)
@@ -122,7 +122,14 @@ class GraphMasker:
 
 @maskers.register
 def _graphs(
-    inputs: Graphs, background: Any, *, players: Players | None, size: int | None, fill: str | None, seed: int
+    inputs: Graphs,
+    background: Any,
+    *,
+    players: Players | None,
+    size: int | None,
+    fill: str | None,
+    seed: int,
+    words: str,
 ) -> GraphMasker:
     unit = "edge" if players is None else players
     if not isinstance(unit, str) or unit not in UNITS:
@@ -149,27 +156,30 @@ def _graphs(
 
 def _surroundings(inputs: Graphs, row: int, hops: int, unit: str) -> tuple[Surroundings, tuple[str, ...]]:
     nodes, edges = neighbourhood(inputs, row, hops)
-    place = np.full(len(inputs.features), -1)
+    place = np.full(len(inputs.features), len(nodes))
     place[nodes] = np.arange(len(nodes))
     local = place[inputs.edges[edges]]
-    edge_owner, node_owner = np.full(len(edges), -1), np.full(len(nodes), -1)
+    inside = (local < len(nodes)).all(axis=1)
+    features = inputs.features[nodes]
+    if not inside.all():
+        features = np.concatenate([features, np.zeros((1, features.shape[1]))])
+    edge_owner, node_owner = np.full(len(edges), -1), np.full(len(features), -1)
     names: tuple[str, ...] = inputs.columns
     if unit == "edge":
-        ties, owner = np.unique(np.sort(inputs.edges[edges], axis=1), axis=0, return_inverse=True)
+        within = np.sort(inputs.edges[edges[inside]], axis=1)
+        ties, owner = np.unique(within, axis=0, return_inverse=True)
         if not len(ties):
             raise DataError(
                 f"graph: node {inputs.targets[row]} has no ties within {hops} hops: nothing can be taken away"
             )
-        edge_owner = owner.reshape(-1)
+        edge_owner[inside] = owner.reshape(-1)
         names = tuple(f"{a}–{b}" for a, b in ties)
     elif unit == "node":
         if len(nodes) == 1:
             raise DataError(f"graph: node {inputs.targets[row]} has no neighbours within {hops} hops")
-        node_owner[1:] = np.arange(len(nodes) - 1)
+        node_owner[1 : len(nodes)] = np.arange(len(nodes) - 1)
         names = tuple(f"node {number}" for number in nodes[1:])
     return (
-        Surroundings(
-            nodes=nodes, features=inputs.features[nodes], edges=local, edge_owner=edge_owner, node_owner=node_owner
-        ),
+        Surroundings(features=features, edges=local, edge_owner=edge_owner, node_owner=node_owner),
         names,
     )
