@@ -10,6 +10,7 @@ import numpy as np
 
 from audit.core import DataError, Dataset, Inputs, Model, ModelSpec, Origin, Output, Spec
 from audit.data.tabular import Tabular
+from audit.explain.backgrounds import Background
 
 
 def as_inputs(values: Any, columns: tuple[str, ...] | None = None) -> Inputs:
@@ -35,6 +36,9 @@ def as_inputs(values: Any, columns: tuple[str, ...] | None = None) -> Inputs:
 
 def aligned(first: Any, second: Any) -> tuple[Any, Any]:
     """Two tabular inputs whose categories have the same levels under the same numbers; others as they are."""
+    if isinstance(second, Background):
+        first, inner = aligned(first, second.inputs)
+        return first, replace(second, inputs=inner)
     if not (isinstance(first, Tabular) and isinstance(second, Tabular)) or first.categories == second.categories:
         return first, second
     levels = {
