@@ -29,7 +29,9 @@ T = TypeVar("T")
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-Offer = Literal["gradients", "attention", "embedding", "sample", "likelihood", "rules", "uncertainty", "graph"]
+Offer = Literal[
+    "gradients", "first_layer", "attention", "embedding", "sample", "likelihood", "rules", "uncertainty", "graph"
+]
 Need = (
     Literal[
         "labels", "decisions", "scores", "groups", "rows", "model", "parameters", "strata", "target", "twin", "classes"
@@ -414,6 +416,23 @@ class Model(Protocol):
 
     def predict(self, inputs: Any) -> Floats:
         """Probability of the positive class (n,), or of every class (n, k); raises ModelError."""
+        ...
+
+
+class FirstLayer(Protocol):
+    """What `first_layer()` of a model that offers "first_layer" gives: its linear first layer, and the rest behind it."""
+
+    @property
+    def width(self) -> int:
+        """Numbers behind the layer."""
+        ...
+
+    def hidden(self, values: Floats, *, bias: bool = False) -> Any:
+        """The layer's product with values (..., d): (..., width), with its bias or without."""
+        ...
+
+    def scores(self, first: Any, second: Any) -> Floats:
+        """What `predict` gives (c, r, k, ...) where the layer gives first (c, r, width) + second (c, k, width)."""
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy as np
 from audit.core import Floats, Ints, Model, Output, UsageError
 from audit.data.tabular import Tabular
 from audit.explain.masking import Coalitions, Masker, Players, masker
+from audit.explain.playing import plan, values_of
+from audit.models.counted import Counted
 
 Link = Literal["identity", "logit"]
 MAX_BYTES = 16_000_000  # of one batch of filled inputs, whatever the sizes of rows, coalitions and background
@@ -34,8 +36,14 @@ class Game:
 
     def answer(self, inputs: Any, rows: Ints) -> Floats:
         """The explained output (m n,) for inputs (m n,): m of them for each of the rows (n,), one row after the other."""
-        scores = self.model.predict(inputs)
-        return linked(scores, self.link, np.repeat(self.targets[rows], len(scores) // len(rows)))
+        return self.explained(self.model.predict(inputs), rows)
+
+    def explained(self, scores: Floats, rows: Ints) -> Floats:
+        """The explained output (m n,) of the model's scores (m n,) or (m n, k), laid out as in `answer`."""
+        targets = self.targets[rows]
+        if scores.ndim == 1 and (targets != 0).all():
+            return linked(scores, self.link, targets[:1])
+        return linked(scores, self.link, np.repeat(targets, len(scores) // len(rows)))
 
     def outputs(self) -> Floats:
         """The explained output (rows,) with everyone present."""
@@ -51,23 +59,27 @@ class Game:
 def value_table(
     game: Game, rows: Ints, coalitions: Coalitions, draws: Ints | None = None, *, max_bytes: int = MAX_BYTES
 ) -> Iterator[tuple[Ints, Ints, Floats]]:
-    """The game v(row, coalition, filling) in blocks of bounded memory: row numbers, coalition indices, values.
+    """The game v(row, coalition, filling) in blocks of bounded memory: row numbers, coalition indices, values (r, c, k).
 
     rows (r,) have as many players as coalitions (c, players). draws (c, k): the fillings each coalition uses, by default
-    all. A link to log-odds is taken before any mean over fillings, so that a model additive in its log-odds has
-    attributions additive too. The sizes of the blocks follow from the shapes alone.
+    all. All coalitions of some rows come before the next rows. A link to log-odds is taken before any mean over fillings,
+    so that a model additive in its log-odds has attributions additive too. The sizes of the blocks follow from the shapes
+    alone. What a block asks twice is asked once: `counted` tells how many rows the model did answer.
     """
     fillings = game.masker.fillings if draws is None else draws.shape[1]
-    room = max(1, max_bytes // (8 * game.masker.width * fillings))
-    wide = min(len(coalitions), room)
-    tall = max(1, room // wide)
-    for top in range(0, len(rows), tall):
-        block = rows[top : top + tall]
-        for left in range(0, len(coalitions), wide):
-            chosen = np.arange(left, min(left + wide, len(coalitions)))
-            filled = game.masker.fill(block, coalitions[chosen], None if draws is None else draws[chosen])
-            values = game.answer(filled, block)
-            yield block, chosen, values.reshape(len(block), len(chosen), fillings)
+    way = plan(game, len(rows), coalitions, fillings, max_bytes)
+    for top in range(0, len(rows), way.rows):
+        block = rows[top : top + way.rows]
+        for left in range(0, len(coalitions), way.coalitions):
+            chosen = np.arange(left, min(left + way.coalitions, len(coalitions)))
+            values = values_of(game, way, block, coalitions[chosen], None if draws is None else draws[chosen])
+            yield block, chosen, values
+
+
+def counted(game: Game) -> tuple[Game, Counted]:
+    """The same game, and the counter of the rows that its model answers from now on."""
+    counter = Counted(model=game.model)
+    return replace(game, model=counter), counter
 
 
 def linked(scores: Floats, link: Link, targets: Ints) -> Floats:

@@ -7,7 +7,7 @@ import numpy as np
 from audit.core import Floats, Ints, Track, stream
 from audit.explain.attribution import Attribution, attribution
 from audit.explain.coalitions import Design, LinearMap, design, linear_map
-from audit.explain.games import Game, value_table
+from audit.explain.games import Game, counted, value_table
 from audit.registry import explainer
 
 
@@ -26,15 +26,14 @@ def shapley(game: Game, *, budget: int = 2048, seed: int = 0, track: Track | Non
     values = np.full((len(game), max(len(names) for names in game.masker.players)), np.nan)
     sampling, behind = values.copy(), values.copy()
     base, outputs = np.zeros(len(game)), np.zeros(len(game))
-    evaluations = 0
+    played, counter = counted(game)
     for players, rows in game.by_players():
         solve = linear_map(design(players, budget, stream(seed, f"explain.shapley/{players}/{budget}")))
-        table, error = _play(game, rows, solve, track)
+        table, error = _play(played, rows, solve, track)
         odd = (table[:, 0::2] - table[:, 1::2]) / 2
         values[rows, :players], behind[rows, :players] = solve(odd), error
         sampling[rows, :players] = solve.standard_error(odd)
         outputs[rows], base[rows] = table[:, 0], table[:, 1]
-        evaluations += table.size * game.masker.fillings
     return attribution(
         game,
         values,
@@ -43,8 +42,8 @@ def shapley(game: Game, *, budget: int = 2048, seed: int = 0, track: Track | Non
         method=_method(solve.design),
         params={"budget": budget},
         seed=seed,
-        evaluations=evaluations,
-        forwards=float(evaluations),
+        evaluations=counter.evaluations,
+        forwards=float(counter.evaluations),
         se_sampling=sampling,
         se_background=behind,
     )

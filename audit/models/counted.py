@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from audit.core import BudgetSpent, Card, Floats, Ints, Model, Offer
+from audit.core import BudgetSpent, Card, FirstLayer, Floats, Ints, Model, Offer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,3 +61,25 @@ class Counted:
             return forward(point)
 
         return leaf, counted
+
+    def first_layer(self) -> FirstLayer:
+        """The model's own, its answers counted; raises BudgetSpent."""
+        return _CountedLayer(layer=self.model.first_layer(), charge=self.charge)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CountedLayer:
+    layer: FirstLayer
+    charge: Callable[[int], None]
+
+    @property
+    def width(self) -> int:
+        return self.layer.width
+
+    def hidden(self, values: Floats, *, bias: bool = False) -> Any:
+        return self.layer.hidden(values, bias=bias)
+
+    def scores(self, first: Any, second: Any) -> Floats:
+        coalitions, rows, fillings = len(first), first.shape[1], second.shape[1]
+        self.charge(coalitions * rows * fillings)
+        return self.layer.scores(first, second)
