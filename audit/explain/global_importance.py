@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from audit import stats
-from audit.core import Context, Evidence, Interval, Measure, Subject, Table
+from audit.core import Cell, Context, Evidence, Interval, Measure, NotApplicable, Subject, Table
+from audit.explain import views
 from audit.explain.attribution import Attribution
 from audit.explain.games import Link
 from audit.explain.sample import sampled_rows, shapley_of
 from audit.registry import check
 
 _UNITS = {"identity": "proportion", "logit": ""}
+SWARM = 128  # rows drawn at most
+BARS = 20  # features drawn at most
 
 
 @check(
@@ -45,9 +49,13 @@ def global_importance(
     """
     chosen = sampled_rows(subject, context, rows)
     found = shapley_of(subject, context, chosen, background=background, budget=budget, link=link)
+    if len(set(found.players)) != 1:
+        raise NotApplicable("rows have players of their own, as sentences have words, so there is no mean over rows")
     measures = [_importance(found, index, context.confidence) for index in range(len(found.features))]
     yield from measures
     yield _ranking(found, measures)
+    yield _bars(found, measures)
+    yield _swarm(found)
     yield Measure(
         name="evaluations",
         value=float(found.evaluations),
@@ -99,6 +107,43 @@ def _errors(found: Attribution, index: int) -> tuple[float, float]:
 
 def _share(error: float, value: float) -> str:
     return f"SE at most {error:.2g}" + (f" ({error / value:.0%} of the value)" if value > 0 else "")
+
+
+def _bars(found: Attribution, measures: list[Measure]) -> Table:
+    """The features that move the output most with their intervals, for bars."""
+    order = sorted(range(len(measures)), key=lambda index: -(measures[index].value or 0.0))[:BARS]
+    lines: list[tuple[Cell, ...]] = []
+    for index in order:
+        interval = measures[index].interval
+        bounds = (None, None) if interval is None else (interval.low, interval.high)
+        lines.append((found.features[index], measures[index].value, *bounds))
+    rest = len(measures) - len(order)
+    return Table(
+        name="importance",
+        title="Features by mean absolute Shapley value",
+        columns=("feature", "mean |shap|", "low", "high"),
+        rows=tuple(lines),
+        note=f"{len(found.values)} rows" + (f"; {rest} smaller ones are left out" if rest else ""),
+        view="bars",
+    )
+
+
+def _swarm(found: Attribution) -> Table:
+    """Single attributions of at most so many rows."""
+    few = np.arange(min(SWARM, len(found.values)))
+    data = None if found.data is None else found.data[few]
+    part = replace(
+        found,
+        values=found.values[few],
+        base=found.base[few],
+        outputs=found.outputs[few],
+        players=tuple(found.players[row] for row in few),
+        targets=found.targets[few],
+        se_sampling=None,
+        se_background=None,
+        data=data,
+    )
+    return views.swarm(part, title=f"Single attributions, {len(few)} rows; {found.method}")
 
 
 def _ranking(found: Attribution, measures: list[Measure]) -> Table:

@@ -1,0 +1,299 @@
+"""Does the model use other reasons for other people?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from audit import stats
+from audit.core import ALL, Cell, Context, Evidence, Floats, Interval, Ints, Measure, NotApplicable, Subject, Table
+from audit.core import stream as stream_of
+from audit.explain.attribution import Attribution
+from audit.explain.games import Link
+from audit.explain.sample import sampled_rows, seed_of, shapley_of
+from audit.registry import check
+
+_UNITS = {"identity": "proportion", "logit": ""}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupTest:
+    """A permutation test of whether groups differ in the mean of each column and in all of them together.
+
+    means (groups, columns); between (columns,): the sum over people of the squared distance of their group's mean from
+    the mean of all, and its p values one by one, by Holm's and by Benjamini and Hochberg's adjustment (columns,);
+    p_global: of the sum over columns.
+    """
+
+    means: Floats
+    between: Floats
+    p: Floats
+    p_holm: Floats
+    p_fdr: Floats
+    p_global: float
+    permutations: int
+
+
+def group_means(values: Floats, labels: Ints, groups: int) -> Floats:
+    """Means (b, groups, columns) of values (n, columns) under labels (b, n) from 0 to groups - 1."""
+    member = (labels[:, None, :] == np.arange(groups)[:, None]).astype(np.float64)
+    return np.asarray(member @ values / np.maximum(member.sum(axis=2, keepdims=True), 1.0))
+
+
+def group_test(
+    values: Floats, labels: Ints, groups: int, *, permutations: int = 999, seed: int = 0, chunk: int = 64
+) -> GroupTest:
+    """Tests whether groups differ in values (n, columns) beyond what shuffling the labels (n,) gives.
+
+    The global statistic is that of a multivariate analysis of variance by Euclidean distances (anderson2001); p values
+    count the observed labels as one of the shuffles (phipson2010). Every group needs a row.
+    """
+    sizes = np.bincount(labels, minlength=groups).astype(np.float64)
+    centred = values - values.mean(axis=0)
+
+    def between(some: Ints) -> Floats:
+        return np.asarray((sizes[:, None] * group_means(centred, some, groups) ** 2).sum(axis=1))
+
+    rng = stream_of(seed, "explain.group_reasons/shuffles")
+    drawn = np.concatenate(
+        [
+            between(rng.permuted(np.broadcast_to(labels, (min(chunk, permutations - done), len(labels))), axis=1))
+            for done in range(0, permutations, chunk)
+        ]
+    )
+    seen = between(labels[None])[0]
+    # a shuffle that comes to the same sum in another order counts as no less
+    slack = 1 - 1e-9
+    p = np.where(np.square(centred).sum(axis=0) > 0, stats.permutation_p(seen * slack, drawn), np.nan)
+    return GroupTest(
+        means=group_means(values, labels[None], groups)[0],
+        between=seen,
+        p=p,
+        p_holm=stats.holm(p),
+        p_fdr=stats.benjamini_hochberg(p),
+        p_global=float(stats.permutation_p(seen.sum() * slack, drawn.sum(axis=1))),
+        permutations=permutations,
+    )
+
+
+def reason_distance(means: Floats) -> Floats:
+    """The largest distance (b,) between two groups' mixes of reasons, from mean |attributions| (b, groups, columns).
+
+    A group's mix is the share of each column in the sum; the distance is half the sum of absolute differences: 0 for the
+    same mix, 1 for groups that share no reason. NaN where a group has no attributions at all.
+    """
+    shares = stats.divide(means, means.sum(axis=2, keepdims=True))
+    return np.asarray(np.abs(shares[:, :, None] - shares[:, None]).sum(axis=3).max(axis=(1, 2)) / 2)
+
+
+def rank_correlation(means: Floats) -> float:
+    """The smallest Spearman correlation between two groups' rankings of the columns (groups, columns); NaN if undefined."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(means, axis=1)
+    ranks = ranks - ranks.mean(axis=1, keepdims=True)
+    length = np.sqrt((ranks**2).sum(axis=1))
+    if means.shape[1] < 2 or (length == 0).any():
+        return float("nan")
+    return float(np.clip((ranks @ ranks.T / np.outer(length, length)).min(), -1, 1))
+
+
+@check(
+    "explain.group_reasons",
+    title="Other reasons for other people?",
+    needs={"model", "rows", "groups"},
+    sources=("lundberg2017", "anderson2001", "phipson2010", "holm1979", "benjamini1995", "zou2008", "balagopalan2022"),
+)
+def group_reasons(
+    subject: Subject,
+    context: Context,
+    *,
+    rows: int = 256,
+    background: int = 64,
+    budget: int = 512,
+    permutations: int = 999,
+    features: int = 10,
+    link: Link = "identity",
+) -> Iterator[Evidence]:
+    """Does the model use other reasons for other people?
+
+    For each group of each protected attribute: the mean absolute Shapley value of every feature (how much it moves their
+    answers) and the mean signed one (which way). `mean_abs_shap_difference` and `mean_shap_difference` are the largest
+    difference between two groups, with an interval for all pairs at once; a permutation test says whether shuffled group
+    labels would give as much, adjusted over features (Holm, Benjamini-Hochberg); the tables show all features, the single
+    figures the `features` that move answers most. One global test asks the same of all
+    features together (`reasons_p`, `directions_p`). `reason_distance` compares the mixes of reasons: 0 where every feature
+    has the same share in all groups, 1 where two groups share no reason. All are against one background, shared by all.
+
+    A difference may come from the people as well as from the model: who differs more from the average in income is judged
+    more by income. That a signed difference is found means that this feature moves the groups apart, and is not by itself
+    a wrong; that none is found with few people is no proof that there is none.
+    """
+    chosen = sampled_rows(subject, context, rows)
+    found = shapley_of(subject, context, chosen, background=background, budget=budget, link=link)
+    if len(set(found.players)) != 1:
+        raise NotApplicable("rows have players of their own, so reasons cannot be compared between groups")
+    seed = seed_of(context, "explain.group_reasons")
+    for attribute, codes in subject.groups.items():
+        values = codes.values[chosen].astype(np.int64)
+        there = [code for code in range(len(codes.levels)) if (values == code).sum() > 1]
+        if len(there) < 2:
+            why = f"fewer than two groups of {attribute} have two people among the {len(chosen)} sampled rows"
+            yield Measure(name="reason_distance", value=None, where={attribute: ALL}, better="lower", note=why)
+            continue
+        among = np.isin(values, there) & ~np.isnan(found.values).any(axis=1)
+        labels = np.searchsorted(there, values[among])
+        levels = tuple(codes.levels[code] for code in there)
+        part = _Part(attribute=attribute, levels=levels, labels=labels, values=_unrounded(found.values[among]))
+        yield from _compare(found, part, permutations, features, seed, context.confidence)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """The people whose group is known: their group (n,), as a place among the levels, and attributions (n, features)."""
+
+    attribute: str
+    levels: tuple[str, ...]
+    labels: Ints
+    values: Floats
+
+
+def _unrounded(values: Floats) -> Floats:
+    """Attributions (n, features) with what only rounding left of a zero set back to 0: a test would call it a pattern."""
+    return np.where(np.abs(values) <= 1e-12 * np.abs(values).max(initial=0.0), 0.0, values)
+
+
+def _compare(
+    found: Attribution, part: _Part, permutations: int, most: int, seed: int, level: float
+) -> Iterator[Evidence]:
+    strength, direction = np.abs(part.values), part.values
+    groups = len(part.levels)
+    stronger = group_test(strength, part.labels, groups, permutations=permutations, seed=seed)
+    signed = group_test(direction, part.labels, groups, permutations=permutations, seed=seed)
+    yield _p("reasons_p", stronger, part, "mean |shap|")
+    yield _p("directions_p", signed, part, "mean shap")
+    yield _distance(part, permutations, seed, level)
+    yield _ranks(stronger, part)
+    shown = np.sort(np.argsort(-strength.mean(axis=0), kind="stable")[: max(0, most)])
+    for column, feature in ((int(column), found.features[column]) for column in shown):
+        for code, group in enumerate(part.levels):
+            yield _mean(
+                strength[part.labels == code, column], {"feature": feature, part.attribute: group}, found, level
+            )
+        where = {"feature": feature, part.attribute: ALL}
+        for name, values, test in (
+            ("mean_abs_shap_difference", strength, stronger),
+            ("mean_shap_difference", direction, signed),
+        ):
+            yield _difference(name, values[:, column], part, where, test.p_holm[column], found, level)
+    yield _table(found, part, stronger, "reasons", "mean |shap|")
+    yield _table(found, part, signed, "directions", "mean shap")
+
+
+def _p(name: str, test: GroupTest, part: _Part, what: str) -> Measure:
+    return Measure(
+        name=name,
+        value=test.p_global,
+        where={part.attribute: ALL},
+        note=f"{what} of all features together, {test.permutations} shuffles of the groups over {len(part.labels)} people",
+    )
+
+
+def _distance(part: _Part, permutations: int, seed: int, level: float) -> Measure:
+    """The distance of the mixes, with what chance gives and a bootstrap interval within groups, corrected for its bias."""
+    strength, groups = np.abs(part.values), len(part.levels)
+    where = {part.attribute: ALL}
+    value = float(reason_distance(group_means(strength, part.labels[None], groups))[0])
+    if np.isnan(value):
+        note = "no feature moves the answers of one of the groups"
+        return Measure(name="reason_distance", value=None, where=where, better="lower", note=note)
+    rng = stream_of(seed, "distance")
+    shuffled = rng.permuted(np.broadcast_to(part.labels, (min(permutations, 299), len(part.labels))), axis=1)
+    null = reason_distance(group_means(strength, shuffled, groups))
+    drawn = []
+    for code in range(groups):
+        own = strength[part.labels == code]
+        drawn.append(stats.bootstrap_counts(np.ones(len(own), dtype=np.int64), 400, rng) @ own / len(own))
+    low, high = stats.percentile_interval(2 * value - reason_distance(np.stack(drawn, axis=1)), level)
+    p = float(stats.permutation_p(value * (1 - 1e-9), null[~np.isnan(null)]))
+    return Measure(
+        name="reason_distance",
+        value=value,
+        n=len(part.labels),
+        interval=Interval(
+            low=float(np.clip(low, 0, value)),
+            high=float(np.clip(high, value, 1)),
+            level=level,
+            method="basic bootstrap within groups",
+        ),
+        where=where,
+        better="lower",
+        note=f"chance alone gives {float(np.nanmean(null)):.3g} on average; permutation p = {p:.3g}",
+    )
+
+
+def _ranks(test: GroupTest, part: _Part) -> Measure:
+    value = rank_correlation(test.means)
+    where = {part.attribute: ALL}
+    if np.isnan(value):
+        note = "two features of different strength are needed in each group"
+        return Measure(name="reason_rank_correlation", value=None, where=where, better="higher", note=note)
+    note = "Spearman correlation of the groups' rankings of the features, the smallest over pairs of groups"
+    return Measure(name="reason_rank_correlation", value=value, where=where, better="higher", note=note)
+
+
+def _mean(values: Floats, where: dict[str, str], found: Attribution, level: float) -> Measure:
+    low, high = stats.mean_interval(values, level)
+    return Measure(
+        name="mean_abs_shap",
+        value=float(values.mean()),
+        unit=_UNITS[found.link],
+        n=len(values),
+        interval=Interval(low=max(low, 0.0), high=high, level=level, method="t over rows"),
+        where=where,
+    )
+
+
+def _difference(
+    name: str, values: Floats, part: _Part, where: dict[str, str], p: float, found: Attribution, level: float
+) -> Measure:
+    each = [values[part.labels == code] for code in range(len(part.levels))]
+    means = np.array([one.mean() for one in each])
+    bounds = [stats.mean_interval(one, stats.bonferroni(level, stats.pairs(len(each)))) for one in each]
+    low, high = stats.mover_gap(means, [low for low, _ in bounds], [high for _, high in bounds])
+    value = float(np.ptp(means))
+    most, least = part.levels[int(means.argmax())], part.levels[int(means.argmin())]
+    adjusted = "no test: the feature moves nobody" if np.isnan(p) else f"permutation p = {p:.3g} (Holm, over features)"
+    return Measure(
+        name=name,
+        value=value,
+        unit=_UNITS[found.link],
+        n=len(values),
+        interval=Interval(low=min(low, value), high=max(high, value), level=level, method="MOVER over t, all pairs"),
+        where=where,
+        better="zero",
+        note=f"largest for {most}, smallest for {least}; {adjusted}",
+    )
+
+
+def _table(found: Attribution, part: _Part, test: GroupTest, name: str, what: str) -> Table:
+    lines: list[tuple[Cell, ...]] = []
+    for column in np.argsort(-test.between, kind="stable"):
+        ps = (test.p[column], test.p_holm[column], test.p_fdr[column])
+        lines.append(
+            (
+                found.features[column],
+                *test.means[:, column].tolist(),
+                float(np.ptp(test.means[:, column])),
+                *(None if np.isnan(p) else float(p) for p in ps),
+            )
+        )
+    return Table(
+        name=f"{name}_{part.attribute}",
+        title=f"{what[0].upper()}{what[1:]} of each feature by {part.attribute}, largest differences first",
+        columns=("feature", *part.levels, "difference", "p", "p (Holm)", "p (Benjamini-Hochberg)"),
+        rows=tuple(lines),
+        note=f"{len(part.labels)} people, {test.permutations} shuffles; {found.method}; {found.background}",
+    )
