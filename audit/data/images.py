@@ -26,6 +26,8 @@ class Images:
                 f"images: expected finite numbers (n, channels, height, width), got shape {self.values.shape}"
                 + ("" if self.values.ndim != 4 else " with values that are not finite")
             )
+        if 0 in self.values.shape[1:]:
+            raise DataError(f"images: pictures without a pixel or a channel, got shape {self.values.shape}")
 
     def __len__(self) -> int:
         return len(self.values)

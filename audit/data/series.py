@@ -43,5 +43,7 @@ class Series:
 def series(values: Floats, columns: tuple[str, ...] | None = None) -> Series:
     """Sequences of one length (n, steps, columns); raises DataError for another shape."""
     values = np.asarray(values, dtype=np.float64)
-    names = columns or tuple(f"x{place}" for place in range(values.shape[-1]))
-    return Series(values=values, columns=names, lengths=np.full(len(values), values.shape[1] if values.ndim > 1 else 0))
+    if values.ndim != 3:
+        raise DataError(f"series: expected numbers (n, steps, columns), got shape {values.shape}")
+    names = columns or tuple(f"x{place}" for place in range(values.shape[2]))
+    return Series(values=values, columns=names, lengths=np.full(len(values), values.shape[1]))
