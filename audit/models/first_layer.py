@@ -14,6 +14,7 @@ from torch.nn.modules import module as hooks_of_all
 
 from audit.core import Floats, ModelError, Stopped
 from audit.models.base import Reading, scored
+from audit.models.modes import evaluating
 
 CHUNK_BYTES = 2**20  # of hidden numbers that go through the rest at once: they stay in a core's cache
 FEWEST = 256  # rows of a chunk, however wide the layer: below, the calls cost more than the work
@@ -146,12 +147,6 @@ def _same(module: nn.Module, linear: nn.Linear, rest: nn.Module) -> bool:
     """Whether the two halves give the module's own numbers: what torch.fx does not see would show here."""
     weight = linear.weight
     probe = torch.sin(torch.arange(8.0 * linear.in_features)).reshape(8, -1).to(weight.device, weight.dtype)
-    modes = [(each, each.training) for each in module.modules()]
-    module.eval()
-    try:
-        with torch.no_grad():
-            whole, halves = module(probe), rest(linear(probe))
-    finally:
-        for each, training in modes:
-            each.training = training
+    with torch.no_grad(), evaluating(module):
+        whole, halves = module(probe), rest(linear(probe))
     return bool(whole.shape == halves.shape and torch.allclose(whole, halves, rtol=1e-4, atol=1e-5))

@@ -7,7 +7,8 @@ import copy
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from torch import Tensor, nn
 from audit.core import Card, Dataset, Floats, Ints, MissingOffer, ModelError, Offer, Spec
 from audit.data.graphs import Graphs
 from audit.data.texts import Texts
+from audit.models.attentions import Attentions, attends, watched
 from audit.models.base import Reading, array, class_order, predict
 from audit.models.factory import file_of, made
 from audit.models.first_layer import FirstLayer, first_layer
+from audit.models.modes import evaluating
 from audit.registry import family
 
 
@@ -42,9 +45,9 @@ class TorchModel:
 
     @property
     def offers(self) -> frozenset[Offer]:
-        """What else the model can do: gradients, and its first layer by itself where that is linear."""
-        whole = first_layer(self.module, self.reading) is None
-        return frozenset({"gradients"}) if whole else frozenset({"gradients", "first_layer"})
+        """What else the model can do: gradients, its first layer by itself where that is linear, its attention weights."""
+        more: set[Offer] = set() if first_layer(self.module, self.reading) is None else {"first_layer"}
+        return frozenset({"gradients", *more, *({"attention"} if attends(self.module) else ())})
 
     def predict(self, inputs: Any) -> Floats:
         """Probability of the positive class (n,), or of every class (n, k); raises ModelError."""
@@ -147,6 +150,21 @@ class TorchModel:
 
         return leaf, forward
 
+    def attentions(self, inputs: Any) -> Attentions:
+        """The attention weights that the module uses on inputs (n, ...), which go through it at once.
+
+        Raises MissingOffer where none are seen, ModelError where they belong to no single row.
+        """
+        return watched(self.module, len(inputs), lambda: self._raw(self.tensor(inputs)))
+
+    def attention_gradients(self, inputs: Any, targets: Ints | None = None) -> Attentions:
+        """The same with the gradients of the log-odds of each row's target class (n,), by default the positive one."""
+
+        def answer() -> Tensor:
+            return _log_odds(self._raw(self.tensor(inputs)), self.reading, targets)
+
+        return watched(self.module, len(inputs), answer, gradients=True)
+
     def _raw(self, tensor: Tensor) -> Tensor:
         cudnn = torch.backends.cudnn.flags(enabled=False) if self.device.type == "cuda" else contextlib.nullcontext()
         # cuDNN's recurrent layers refuse a backward pass in evaluation mode.
@@ -199,23 +217,9 @@ def _log_odds(raw: Tensor, reading: Reading, targets: Ints | None = None) -> Ten
     return torch.where(place == 1, single, -single)
 
 
-@contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; the mode of every submodule comes back after."""
-    modes = [(each, each.training) for each in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for each, training in modes:
-            each.training = training
-
-
 def _dtype(module: nn.Module) -> torch.dtype:
-    for tensor in _state(module):
-        if tensor.is_floating_point():
-            return tensor.dtype
-    return torch.float32
+    tensors = itertools.chain(module.parameters(), module.buffers())
+    return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
 
 
 def _state(module: nn.Module) -> list[Tensor]:
