@@ -110,9 +110,7 @@ class Units:
 
     def kept(self, rows: Ints, coalitions: Coalitions) -> Coalitions:
         """Whether each element is there (r or 1, c, ...): what no player holds always is."""
-        counts = {len(self.players[row]) for row in rows}
-        if counts - {coalitions.shape[1]}:
-            raise UsageError(f"coalitions are of {coalitions.shape[1]} players, but the rows have {sorted(counts)}")
+        agree(coalitions, {len(self.players[row]) for row in rows})
         known = np.concatenate([coalitions, np.ones((len(coalitions), 1), dtype=bool)], axis=1)
         owner = self.owner if len(self.owner) == 1 else self.owner[rows]
         return np.moveaxis(np.take(known, owner, axis=1), 0, 1)
@@ -189,6 +187,12 @@ def summands(
     None where a filled input is no such sum, because what fills in depends on the row.
     """
     return None
+
+
+def agree(coalitions: Coalitions, players: set[int]) -> None:
+    """Raises UsageError where coalitions (c, players) have another number of players than the rows."""
+    if players - {coalitions.shape[1]}:
+        raise UsageError(f"coalitions are of {coalitions.shape[1]} players, but the rows have {sorted(players)}")
 
 
 def blend(values: NDArray[Any], present: Coalitions, others: NDArray[Any], fillings: int) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from audit.explain.masking.base import (
     Coalitions,
     Players,
     Units,
+    agree,
     blend,
     maskers,
     no_size,
@@ -50,6 +51,7 @@ class TabularMasker(Units):
 
     def present(self, coalitions: Coalitions) -> NDArray[np.bool_]:
         """Which columns are there (c, columns) under coalitions (c, players)."""
+        agree(coalitions, {len(self.names)})
         return np.asarray(coalitions[:, self.owner[0]])
 
     def fill(self, rows: Ints, coalitions: Coalitions, draws: Ints | None = None) -> Tabular:
