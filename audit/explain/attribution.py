@@ -139,6 +139,11 @@ def _joined(found: Attribution, groups: Mapping[str, Sequence[str]]) -> Attribut
     )
 
 
+def kind_of(inputs: Any) -> str:
+    """The kind of inputs in a word: tabular, images, texts, series, graphs."""
+    return type(inputs).__name__.lower()
+
+
 def attribution(game: Game, values: Floats, *, method: str, **facts: Any) -> Attribution:
     """An attribution of a game's players, with what the game itself tells: players, data, targets, digests."""
     told: dict[str, Any] = {
@@ -148,5 +153,7 @@ def attribution(game: Game, values: Floats, *, method: str, **facts: Any) -> Att
         "link": game.link,
         "model": game.model.card.digest,
         "background": game.masker.background,
+        "kind": kind_of(game.masker.inputs),
+        "owners": game.masker.owners() if kind_of(game.masker.inputs) == "images" else None,
     }
     return Attribution(values=values, method=method, **(told | facts))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import cycle, islice
 
 import numpy as np
 
 from audit.core import (
+    BudgetSpent,
     Cell,
     Context,
     Evidence,
     Floats,
+    Inputs,
     Ints,
     Measure,
     ModelError,
@@ -20,11 +23,14 @@ from audit.core import (
     Table,
     UsageError,
 )
+from audit.data.images import Images
 from audit.data.tabular import Tabular
+from audit.explain import views
 from audit.explain.attribution import Attribution
 from audit.explain.games import Link
 from audit.explain.gradients import integrated_gradients
-from audit.explain.sample import game_of, model_and_inputs, seed_of, shapley_of
+from audit.explain.ranks import rank_correlations
+from audit.explain.sample import costs, game_of, model_and_inputs, seed_of, shapley_of
 from audit.registry import check
 
 
@@ -47,39 +53,68 @@ def cases(
 
     The cases are chosen by rule, not by hand: in turn the refusal nearest to the threshold, the strongest refusal, the
     most confident wrong refusal in each group (where labels are known), the approval nearest to the threshold and the
-    most confident wrong approval. Each has its Shapley values with their standard errors and, for models that offer
+    most confident wrong approval; of several classes the closest call, the most confident mistake and the most confident
+    answer of each class. A table's row is drawn as the way from the base to the output, a text as coloured words, a
+    picture as a map over its parts. Each has its Shapley values with their standard errors and, for models that offer
     gradients, its integrated gradients of the log-odds; where the two methods rank the features differently, neither
     should be read as the reason.
 
     The numbers are about the model, not the world: they do not say what a person should change to be approved.
     """
-    model, inputs = model_and_inputs(subject)
-    if not isinstance(inputs, Tabular):
-        raise NotApplicable(f"explained are tabular inputs, not {type(inputs).__name__}")
-    if subject.score is None or subject.score.ndim != 1 or subject.decision is None:
-        raise NotApplicable("single decisions are explained where there is one score and a decision by a threshold")
+    _, inputs = model_and_inputs(subject)
+    if subject.score is None:
+        raise NotApplicable("single decisions are explained where the model has given scores")
     if rows < 1:
         raise UsageError(f"rows: at least 1 case is needed, got {rows}")
     chosen = choose(subject, rows)
     picked = np.array(list(chosen), dtype=np.int64)
     shap = shapley_of(subject, context, picked, background=background, budget=budget, link=link)
-    gradients, reason = None, "no integrated gradients: the model does not offer gradients"
-    if "gradients" in model.offers:
-        try:
-            gradients = integrated_gradients(
-                game_of(subject, context, picked, background=background), seed=seed_of(context, "explain.gradients")
-            )
-            reason = gradients.note
-        except (ModelError, RuntimeError) as error:
-            reason = f"no integrated gradients: {type(error).__name__}: {error}"
+    gradients, reason = _gradients(subject, context, picked, background)
     for place, (row, why) in enumerate(chosen.items()):
-        title = f"Row {row}: {why} (score {subject.score[row]:.6g}, threshold {subject.threshold:.6g})"
-        yield _case(place, title, inputs.take(picked), shap, gradients, reason)
+        title = f"Row {row}: {why} ({_scored(subject, row)})"
+        yield from _case(place, title, inputs.take(picked), shap, gradients, reason)
     yield from _quality(shap, gradients, reason)
+
+
+def _gradients(subject: Subject, context: Context, picked: Ints, background: int) -> tuple[Attribution | None, str]:
+    """Integrated gradients of the log-odds of the same rows, or why there are none."""
+    if subject.model is None or "gradients" not in subject.model.offers:
+        return None, "no integrated gradients: the model does not offer gradients"
+    try:
+        played = game_of(subject, context, picked, background=background, link="logit")
+        found = integrated_gradients(played, seed=seed_of(context, "explain.gradients"))
+    except BudgetSpent:
+        raise
+    except (ModelError, NotApplicable, RuntimeError) as error:
+        return None, f"no integrated gradients: {type(error).__name__}: {error}"
+    return found, found.note
+
+
+def _scored(subject: Subject, row: int) -> str:
+    """What the model said of a row, in words."""
+    assert subject.score is not None
+    score, classes = subject.score[row], subject.data.classes
+    if subject.score.ndim == 2:
+        return f"probability {score.max():.6g} of {classes[int(score.argmax())]}"
+    limit = f", threshold {subject.threshold:.6g}" if subject.decision is not None else ""
+    return f"score {score:.6g}{limit}"
 
 
 def choose(subject: Subject, count: int) -> dict[int, str]:
     """Row to why it was chosen, at most `count` of them; ties go to the first row."""
+    decided = subject.decision is not None and subject.score is not None and subject.score.ndim == 1
+    kinds = _about_decisions(subject) if decided else _about_answers(subject)
+    queues = [(why, iter(_first(among, order, count))) for why, among, order in kinds]
+    chosen: dict[int, str] = {}
+    for why, queue in islice(cycle(queues), count * len(queues)):
+        row = next((int(row) for row in queue if int(row) not in chosen), None)
+        if row is not None and len(chosen) < count:
+            chosen[row] = why
+    return chosen
+
+
+def _about_decisions(subject: Subject) -> list[tuple[str, np.ndarray, Floats]]:
+    """What to look at where there is a yes or no: (why, among which rows, in which order)."""
     assert subject.score is not None
     assert subject.decision is not None
     score, refused = subject.score, subject.decision == 0
@@ -91,13 +126,27 @@ def choose(subject: Subject, count: int) -> dict[int, str]:
     ]
     if subject.y is not None:
         kinds.append(("approved although the label is negative, most confident", ~refused & (subject.y != 1), -score))
-    queues = [(why, iter(_first(among, order, count))) for why, among, order in kinds]
-    chosen: dict[int, str] = {}
-    for why, queue in islice(cycle(queues), count * len(queues)):
-        row = next((int(row) for row in queue if int(row) not in chosen), None)
-        if row is not None and len(chosen) < count:
-            chosen[row] = why
-    return chosen
+    return kinds
+
+
+def _about_answers(subject: Subject) -> list[tuple[str, np.ndarray, Floats]]:
+    """What to look at where there are several classes, or a number."""
+    assert subject.score is not None
+    score = subject.score
+    everyone = np.ones(len(score), dtype=bool)
+    if score.ndim == 1:
+        return [("the lowest number of all", everyone, score), ("the highest number of all", everyone, -score)]
+    ranked = np.sort(score, axis=1)
+    kinds = [("the two likeliest classes nearest to each other", everyone, ranked[:, -1] - ranked[:, -2])]
+    if subject.y is not None:
+        wrong = score.argmax(axis=1) != subject.y
+        kinds.append(("another class than the label, most confident", wrong, -ranked[:, -1]))
+    named = subject.data.classes
+    kinds += [
+        (f"found to be {named[place]}, most confident", score.argmax(axis=1) == place, -score[:, place])
+        for place in range(score.shape[1])
+    ]
+    return kinds
 
 
 def _first(among: np.ndarray, order: Floats, count: int) -> Ints:
@@ -121,30 +170,38 @@ def _wrong_refusals(subject: Subject, refused: np.ndarray, score: Floats) -> lis
 
 
 def _case(
-    place: int, title: str, inputs: Tabular, shap: Attribution, gradients: Attribution | None, reason: str
-) -> Table:
-    order = np.argsort(-np.abs(shap.values[place]), kind="stable")
-    error = np.hypot(
-        *(np.zeros_like(shap.values) if se is None else se for se in (shap.se_background, shap.se_sampling))
-    )
-    lines: list[tuple[Cell, ...]] = []
-    for index in order:
-        line = (
-            shap.features[index],
-            shown(inputs, place, int(index)),
-            float(shap.values[place, index]),
-            float(error[place, index]),
-        )
-        lines.append(line if gradients is None else (*line, _defined(gradients.values[place, index])))
-    unit = "probability" if shap.link == "identity" else "log-odds"
-    ends = f"base {shap.base[place]:.4g}, output {shap.outputs[place]:.4g} ({unit})"
-    columns = ("feature", "value", "shap", "shap SE")
+    place: int, title: str, inputs: Inputs, shap: Attribution, gradients: Attribution | None, reason: str
+) -> Iterator[Table]:
+    """The picture of one case and its figures; those of the second method stand in a column of their own."""
+    if isinstance(inputs, Images):
+        yield _picture(inputs, place, title)
+        yield replace(views.heat_map(shap, place, title=f"{title}: Shapley values"), name="shap")
+        if gradients is not None and np.isfinite(gradients.values[place]).any():
+            yield replace(views.heat_map(gradients, place, title=f"{title}: integrated gradients"), name="ig")
+        return
+    was = None
+    if isinstance(inputs, Tabular) and shap.players[0] == inputs.columns:
+        was = [shown(inputs, place, k) for k in range(len(inputs.columns))]
+    table = views.case(shap, place, title=title, was=was)
+    names = {"player": "feature", "what it was": "value", "value": "shap", "SE": "shap SE"}
+    if table.view == "tokens":
+        names = {"value": "shap", "SE": "shap SE"}
+    columns = tuple(names.get(column, column) for column in table.columns)
+    note = "; ".join(filter(None, (table.note, reason)))
+    if gradients is None:
+        yield replace(table, columns=columns, note=note)
+        return
+    order = [shap.players[place].index(str(row[0])) for row in table.rows]
+    other = tuple((*row, views.defined(gradients.values[place, k])) for row, k in zip(table.rows, order, strict=True))
+    yield replace(table, columns=(*columns, "integrated gradients (log-odds)"), rows=other, note=note)
+
+
+def _picture(inputs: Images, place: int, title: str) -> Table:
+    """What the model saw, its channels' mean."""
+    grey = inputs.values[place].mean(axis=0)
+    columns = tuple(str(k) for k in range(grey.shape[1]))
     return Table(
-        name="case",
-        title=title,
-        columns=columns if gradients is None else (*columns, "integrated gradients (log-odds)"),
-        rows=tuple(lines),
-        note="; ".join(filter(None, (ends, reason))),
+        name="picture", title=title, columns=columns, rows=tuple(tuple(map(float, line)) for line in grey), view="image"
     )
 
 
@@ -161,37 +218,21 @@ def shown(inputs: Tabular, row: int, column: int) -> Cell:
     return int(value) if name in inputs.integers else value
 
 
-def _defined(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
 def _quality(shap: Attribution, gradients: Attribution | None, reason: str) -> Iterator[Measure]:
     error = float(np.abs(shap.delta).max())
     yield Measure(name="completeness_error", value=error, where={"method": "shap"}, better="lower", note=shap.method)
+    yield from costs(shap)
     if gradients is None:
         yield Measure(name="shap_ig_rank_correlation", value=None, better="higher", note=reason)
         return
-    there = ~np.isnan(gradients.values).any(axis=1)
+    there = np.isfinite(gradients.values).any(axis=1)
     note = gradients.note or f"{gradients.method}; baseline: {gradients.background}"
     worst = float(np.abs(gradients.delta[there]).max()) if there.any() else None
     where = {"method": "integrated gradients"}
     yield Measure(name="completeness_error", value=worst, where=where, better="lower", note=note)
-    yield _agreement(shap.values[there], gradients.values[there], note)
-
-
-def _agreement(first: Floats, second: Floats, note: str) -> Measure:
-    """Spearman's rank correlation between two methods' attributions, averaged over the cases where it is defined."""
-    from scipy.stats import rankdata
-
-    centred = [
-        ranks - ranks.mean(axis=1, keepdims=True) for ranks in (rankdata(side, axis=1) for side in (first, second))
-    ]
-    spread = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
-    each = (centred[0] * centred[1]).sum(axis=1)[spread > 0] / spread[spread > 0]
-    if not len(each):
-        missing = f"no case where both methods rank at least two features ({note})"
-        return Measure(name="shap_ig_rank_correlation", value=None, better="higher", note=missing)
-    value = float(np.clip(each.mean(), -1, 1))
-    return Measure(
-        name="shap_ig_rank_correlation", value=value, n=len(each), better="higher", note="mean over the cases"
-    )
+    yield from costs(gradients)
+    each = rank_correlations(shap.values, gradients.values)
+    each = each[~np.isnan(each)]
+    name, mean = "shap_ig_rank_correlation", float(each.mean()) if len(each) else None
+    note = "mean over the cases" if len(each) else f"no case where both methods rank at least two features ({note})"
+    yield Measure(name=name, value=mean, n=len(each) or None, better="higher", note=note)

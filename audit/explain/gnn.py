@@ -31,7 +31,7 @@ class Weighted(Protocol):
 @explainer(
     "gnn_explainer",
     title="Ties that the prediction of a node rests on, by a mask that is learned (GNNExplainer)",
-    needs=frozenset({"model", "rows", "gradients", "graph"}),
+    needs=frozenset({"model", "rows", "gradients"}),
     sources=("ying2019",),
 )
 def gnn_explainer(

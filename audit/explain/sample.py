@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, TypeVar
 
 import numpy as np
 
-from audit.core import Context, Inputs, Ints, Model, NotApplicable, Subject, UsageError
+from audit.core import Context, Inputs, Ints, Measure, Model, NotApplicable, Subject, UsageError
 from audit.explain.attribution import Attribution
 from audit.explain.coalitions import least_budget
 from audit.explain.games import Game, Link, targets_of
@@ -71,11 +71,10 @@ def shapley_of(
 ) -> Attribution:
     """Shapley values of the named rows over the shared background and the shared coalition design.
 
-    A budget below what the number of players needs is raised to that.
+    A budget below what the number of players needs is raised to that, one above what the check may ask for is lowered.
     """
     game = game_of(subject, context, rows, background=background, link=link)
-    most = max(len(names) for names in game.masker.players)
-    budget = max(budget, least_budget(most))
+    budget = affordable(game, budget, context)
     key = ("explain.attribution", rows.tobytes(), background, budget, link)
     if key not in context.scratch:
         context.scratch[key] = shapley(
@@ -83,6 +82,25 @@ def shapley_of(
         )
     found: Attribution = context.scratch[key]
     return found
+
+
+def costs(found: Attribution) -> Iterator[Measure]:
+    """What an attribution cost: rows that the model was asked for, and forward passes of one row that this amounts to."""
+    where = {"explainer": found.method.partition(",")[0]}
+    note = "rows that the model was asked for"
+    yield Measure(name="evaluations", value=float(found.evaluations), where=where, better="lower", note=note)
+    note = "forward passes of one row; a gradient counts as three"
+    yield Measure(name="forward_equivalents", value=found.forwards, where=where, better="lower", note=note)
+
+
+def affordable(game: Game, budget: int, context: Context, fillings: int | None = None) -> int:
+    """Coalitions a row that the check's budget of model rows allows, at most `budget` and at least what identifies them."""
+    most = max(len(names) for names in game.masker.players)
+    least = least_budget(most)
+    if context.budget is None:
+        return max(budget, least)
+    each = len(game) * (game.masker.fillings if fillings is None else fillings)
+    return max(min(budget, context.budget // max(each, 1)), least)
 
 
 def _shared(context: Context, name: str, draw: Callable[[np.random.Generator], S]) -> S:

@@ -122,15 +122,50 @@ def test_features_are_shown_as_people_read_them():
     assert [shown(inputs, 1, j) for j in range(3)] == ["missing", "inf", 3]
 
 
+def test_cases_of_several_classes_are_the_close_calls_and_the_mistakes():
+    def softmax(x):
+        odds = np.exp(np.stack([x[:, 0], x[:, 1], 0 * x[:, 0]], axis=1))
+        return odds / odds.sum(axis=1, keepdims=True)
+
+    rng = np.random.default_rng(0)
+    inputs, names = table(rng.normal(size=(40, 2))), ("a", "b", "c")
+    s = subject(Plain(softmax, classes=names), inputs, y=rng.integers(0, 3, 40), classes=names)
+    found = list(cases(s, context(), rows=5, background=8))
+    tables = [e for e in found if isinstance(e, Table)]
+    ranked = np.sort(s.score, axis=1)
+    assert tables[0].title.startswith(f"Row {(ranked[:, -1] - ranked[:, -2]).argmin()}: the two likeliest classes")
+    wrong = np.flatnonzero(s.score.argmax(axis=1) != s.y)
+    assert tables[1].title.startswith(f"Row {wrong[s.score[wrong].max(axis=1).argmax()]}: another class than the label")
+    for one, row in zip(tables, (int(t.title.split()[1].strip(":")) for t in tables), strict=True):
+        moved = sum(line[2] for line in one.rows)
+        base = float(one.note.split("base ")[1].split(",")[0])
+        assert base + moved == pytest.approx(s.score[row].max(), abs=1e-3)
+
+
+def test_cases_of_pictures_are_maps_and_of_texts_coloured_words():
+    from audit.data.images import Images
+    from audit.data.texts import tokenised
+
+    rng = np.random.default_rng(1)
+    pictures = Images(values=rng.random((9, 1, 8, 8)))
+    bright = Plain(lambda x: x[:, 0, :4, :4].mean(axis=(1, 2)))
+    found = [e for e in cases(subject(bright, pictures), context(), rows=2) if isinstance(e, Table)]
+    assert [e.name for e in found] == ["picture", "shap"] * 2
+    assert {e.view for e in found} == {"image"}
+    weights = np.array(found[1].rows, dtype=float)
+    assert np.abs(weights[4:, :]).max() < 1e-9 < np.abs(weights[:4, :4]).max()
+    texts = tokenised(["a good day", "a bad day", "no day at all"])
+    good = Plain(lambda ids: 0.2 + 0.6 * (ids == texts.vocabulary.index("good")).any(axis=1))
+    shown_words = [e for e in cases(subject(good, texts), context(), rows=1) if isinstance(e, Table)]
+    assert shown_words[0].view == "tokens"
+
+
 def test_what_does_not_suit():
     s = linear_subject()
     with pytest.raises(UsageError, match="rows"):
         list(cases(s, context(), rows=0))
     with pytest.raises(UsageError, match="background"):
         list(global_importance(s, context(), background=0))
-    three = Plain(lambda x: np.full((len(x), 3), 1 / 3))
-    with pytest.raises(NotApplicable, match="one score"):
-        list(cases(subject(three, table(np.zeros((4, 2)))), context()))
     with pytest.raises(NotApplicable):
         list(global_importance(subject(None, table(np.zeros((4, 2)))), context()))
 
