@@ -55,6 +55,9 @@ class Open:
     def card(self) -> Card:
         return Card(family="open", kind="torch", parameters_open=True)
 
+    def tensor(self, inputs: Tabular) -> Any:
+        return self.attribution_point(inputs)[0]
+
     def attribution_point(self, inputs: Tabular, targets: Any = None) -> tuple[Any, Callable]:
         import torch
 

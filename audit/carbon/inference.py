@@ -9,6 +9,7 @@ import numpy as np
 
 from audit.carbon import flops
 from audit.core import Context, Evidence, Measure, NotApplicable, Subject, Table
+from audit.data.graphs import Graphs
 from audit.registry import check
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ class OpenModel(Protocol):
         """The torch module itself."""
         ...
 
-    def attribution_point(self, inputs: Any) -> tuple[Tensor, Any]:
-        """The tensor (n, ...) that the module reads, and the function from there to log-odds."""
+    def tensor(self, inputs: Any) -> Tensor:
+        """The tensor (n, ...) that the module reads."""
         ...
 
 
@@ -47,8 +48,9 @@ def inference(subject: Subject, context: Context) -> Iterator[Evidence]:
     if subject.model is None or subject.data.inputs is None or not len(subject.data.inputs):
         raise NotApplicable("operations are counted on a model and one row of its inputs")
     model: OpenModel = subject.model  # type: ignore[assignment]
-    leaf, _ = model.attribution_point(subject.data.inputs.take(np.zeros(1, dtype=np.int64)))
-    found = flops.count(model.module, leaf)
+    if isinstance(subject.data.inputs, Graphs):
+        raise NotApplicable("a node's prediction has no operations of its own: they depend on its surroundings")
+    found = flops.count(model.module, model.tensor(subject.data.inputs.take(np.zeros(1, dtype=np.int64))))
     yield _per_prediction(found)
     parameters = list(model.module.parameters())
     stored = [*parameters, *model.module.buffers()]
