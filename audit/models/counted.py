@@ -62,6 +62,16 @@ class Counted:
 
         return leaf, counted
 
+    def attentions(self, inputs: Any) -> Any:
+        """The model's own, its rows counted; raises BudgetSpent."""
+        self.charge(len(inputs))
+        return self.model.attentions(inputs)  # type: ignore[attr-defined]
+
+    def attention_gradients(self, inputs: Any, targets: Ints | None = None) -> Any:
+        """The model's own, its rows counted; raises BudgetSpent."""
+        self.charge(len(inputs))
+        return self.model.attention_gradients(inputs, targets)  # type: ignore[attr-defined]
+
     def first_layer(self) -> FirstLayer:
         """The model's own, its answers counted; raises BudgetSpent."""
         return _CountedLayer(layer=self.model.first_layer(), charge=self.charge)  # type: ignore[attr-defined]
