@@ -6,10 +6,17 @@ from audit.data.series import series as series
 from audit.data.texts import Texts as Texts
 from audit.data.texts import tokenised as tokenised
 from audit.explain.attribution import Attribution as Attribution
+from audit.explain.counterfactual import Counterfactuals as Counterfactuals
+from audit.explain.counterfactual import counterfactuals as counterfactuals
 from audit.explain.games import Game as Game
 from audit.explain.games import game as game
 from audit.explain.games import value_table as value_table
 from audit.explain.gradients import integrated_gradients as integrated_gradients
 from audit.explain.masking import Masker as Masker
 from audit.explain.masking import masker as masker
+from audit.explain.reason_codes import Reason as Reason
+from audit.explain.reason_codes import ReasonCodes as ReasonCodes
+from audit.explain.reason_codes import reason_codes as reason_codes
+from audit.explain.scorecards import reference_rows as reference_rows
+from audit.explain.scorecards import scorecard as scorecard
 from audit.explain.shapley import shapley as shapley

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from audit.explain.games import Game, Link
 if TYPE_CHECKING:
     import pandas as pd
 
+    from audit.data.tabular import Tabular
     from audit.drawing.notebook import Drawing
+    from audit.explain.reason_codes import ReasonCodes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,37 @@ class Attribution:
         that is not there or is in two groups, and where rows have different players.
         """
         return _joined(self, groups)
+
+    def reason_codes(
+        self,
+        *,
+        adverse: Any = None,
+        most: int = 4,
+        least_effect: float = 0.0,
+        confidence: float = 0.95,
+        favourable: Literal["high", "low"] = "high",
+        protected: Iterable[str] = (),
+        texts: Mapping[str, str] | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        inputs: Tabular | None = None,
+        background: Tabular | None = None,
+    ) -> ReasonCodes:
+        """The few features that told most against each refused row; see `audit.explain.reason_codes`."""
+        from audit.explain.reason_codes import reason_codes
+
+        return reason_codes(
+            self,
+            adverse=adverse,
+            most=most,
+            least_effect=least_effect,
+            confidence=confidence,
+            favourable=favourable,
+            protected=protected,
+            texts=texts or {},
+            groups=groups or {},
+            inputs=inputs,
+            background=background,
+        )
 
     def plot(self, row: int | None = None) -> Drawing:
         """The picture of one row (a waterfall, coloured tokens, a heat map), or of all rows together (a beeswarm)."""
