@@ -101,11 +101,11 @@ def gaussian(rows: Tabular, count: int, seed: int) -> Gaussian:
             f'fill: "gaussian" needs at least two background rows without missing values, got {len(whole)} of '
             f"{len(rows)}; missing values are in {', '.join(gaps) or 'no column'}"
         )
-    centre, scale = whole.mean(axis=0), whole.std(axis=0)
-    # A constant column keeps its value; what rounding makes of its spread is no spread.
-    scale[scale <= 1e-12 * np.abs(centre)] = 0.0
+    varies = (whole != whole[0]).any(axis=0)
+    # A constant column keeps its value to the bit, and rounding gives it no spread.
+    centre = np.where(varies, whole.mean(axis=0), whole[0])
+    scale = np.where(varies, whole.std(axis=0), 0.0)
     covariance = np.eye(len(scale))
-    varies = scale > 0
     covariance[np.ix_(varies, varies)] = shrunk((whole[:, varies] - centre[varies]) / scale[varies])
     normal = stream(seed, "explain.fill/gaussian").standard_normal((count, len(scale)))
     normal -= normal.mean(axis=0)

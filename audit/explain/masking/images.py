@@ -120,7 +120,9 @@ def _span(what: str, start: int, end: int) -> str:
 
 
 def _superpixels(inputs: Images, size: int | None) -> tuple[Ints, tuple[tuple[str, ...], ...]]:
-    """About `size` superpixels in each picture by SLIC (achanta2012): owner (n, height, width), and names.
+    """About `size` superpixels in each picture by SLIC (achanta2012), fewer where small ones melt into others.
+
+    Owner (n, height, width), and names.
 
     Pictures of three channels are compared in the Lab space of colours.
     """
