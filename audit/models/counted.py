@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from audit.core import BudgetSpent, Card, FirstLayer, Floats, Ints, Model, Offer
@@ -71,6 +71,16 @@ class Counted:
         """The model's own, its rows counted; raises BudgetSpent."""
         self.charge(len(inputs))
         return self.model.attention_gradients(inputs, targets)  # type: ignore[attr-defined]
+
+    def attribution_layers(self, inputs: Any, targets: Ints | None = None) -> Any:
+        """The model's own, its forward passes counted; raises BudgetSpent."""
+        found = self.model.attribution_layers(inputs, targets)  # type: ignore[attr-defined]
+
+        def counted(point: Any) -> Any:
+            self.charge(len(point))
+            return found.raw(point)
+
+        return replace(found, raw=counted)
 
     def first_layer(self) -> FirstLayer:
         """The model's own, its answers counted; raises BudgetSpent."""

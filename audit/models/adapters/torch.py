@@ -25,6 +25,7 @@ from audit.models.attentions import Attentions, attends, watched
 from audit.models.base import Reading, array, class_order, predict
 from audit.models.factory import file_of, made
 from audit.models.first_layer import FirstLayer, first_layer
+from audit.models.layers import Layers, opened
 from audit.models.modes import evaluating
 from audit.registry import family
 
@@ -128,27 +129,49 @@ class TorchModel:
         The leaf is the input itself, for texts its embedding (n, tokens, d). Leaves may be stacked copies of the n
         rows, one after the other. targets (n,): the class of each row, by default the positive one; of a model that
         predicts a number the function gives that number. Raises ModelError for texts where the module has no embedding
-        of the vocabulary.
+        of the vocabulary, MissingOffer where no gradient reaches the leaf.
         """
-        ids = self.tensor(inputs)
-        if isinstance(inputs, Texts):
-            table = self._embedding(len(inputs.vocabulary))
-            with torch.no_grad():
-                leaf = table(ids)
-            through: Callable[[Tensor], Tensor] = functools.partial(self._from_embedding, table, ids)
-        else:
-            leaf, through = ids, self._raw
-        leaf = leaf.detach().requires_grad_()
+        leaf, through = self._entry(inputs)
 
         def forward(leaf: Tensor) -> Tensor:
-            raw = through(leaf)
-            if leaf.requires_grad and torch.is_grad_enabled() and not raw.requires_grad:
-                raise ModelError(
-                    f"{self.family}: no gradient reaches the inputs (is the output detached or quantised?)"
-                )
-            return _log_odds(raw, self.reading, targets)
+            return _log_odds(self._followed(through, leaf), self.reading, targets)
 
         return leaf, forward
+
+    def attribution_layers(self, inputs: Any, targets: Ints | None = None) -> Layers:
+        """The same way in two halves, through a copy over the same weights that hooks may be attached to.
+
+        Raises ModelError for a module that cannot be copied, and as `attribution_point` does.
+        """
+        module, output = opened(self.module, self.reading.output)
+        twin = replace(self, module=module, reading=replace(self.reading, output=output))
+        leaf, through = twin._entry(inputs)
+
+        def raw(leaf: Tensor) -> Tensor:
+            return twin._followed(through, leaf).reshape(len(leaf), -1)
+
+        def log_odds(raw: Tensor) -> Tensor:
+            return _log_odds(raw, twin.reading, targets)
+
+        return Layers(leaf=leaf, module=module, raw=raw, log_odds=log_odds, output=output)
+
+    def _entry(self, inputs: Any) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The leaf, and the way from leaves to the module's output."""
+        ids = self.tensor(inputs)
+        if not isinstance(inputs, Texts):
+            return ids.requires_grad_(), self._raw
+        table = self._embedding(len(inputs.vocabulary))
+        with torch.no_grad():
+            leaf = table(ids)
+        return leaf.detach().requires_grad_(), functools.partial(self._from_embedding, table, ids)
+
+    def _followed(self, through: Callable[[Tensor], Tensor], leaf: Tensor) -> Tensor:
+        raw = through(leaf)
+        if leaf.requires_grad and torch.is_grad_enabled() and not raw.requires_grad:
+            raise MissingOffer(
+                f"{self.family}: no gradient reaches the inputs (is the output detached, constant or quantised?)"
+            )
+        return raw
 
     def attentions(self, inputs: Any) -> Attentions:
         """The attention weights that the module uses on inputs (n, ...), which go through it at once.
