@@ -20,3 +20,6 @@ from audit.explain.reason_codes import reason_codes as reason_codes
 from audit.explain.scorecards import reference_rows as reference_rows
 from audit.explain.scorecards import scorecard as scorecard
 from audit.explain.shapley import shapley as shapley
+from audit.explain.surrogate import lime as lime
+from audit.explain.surrogate_stability import Stability as Stability
+from audit.explain.surrogate_stability import stability as stability
