@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from little_models import Plain, table
 from sklearn.covariance import ledoit_wolf
 from sklearn.neighbors import NearestNeighbors
@@ -12,7 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 from audit.core import DataError, UsageError
 from audit.explain import game, shapley
 from audit.explain.masking import masker
-from audit.explain.masking.conditional import shrunk
+from audit.explain.masking.conditional import shrunk, smallest
 
 EVERY = np.array(list(itertools.product([False, True], repeat=4)))
 
@@ -139,7 +141,17 @@ def test_nearest_is_what_scikit_learn_finds():
         chosen = peer.kneighbors((rows / scaled)[:, present], return_distance=False)
         expected = background[chosen].copy()
         expected[:, :, present] = rows[:, None, present]
-        np.testing.assert_array_equal(filled[:, place], expected)
+        got = filled[:, place]
+        for row in range(4):
+            assert sorted(map(tuple, got[row])) == sorted(map(tuple, expected[row]))
+
+
+@given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 4))
+def test_the_smallest_are_those_of_a_stable_sort(seed, count, levels):
+    values = np.random.default_rng(seed).integers(0, levels, (3, 2, 12)).astype(float)
+    np.testing.assert_array_equal(
+        smallest(values, count), np.sort(np.argsort(values, axis=2, kind="stable")[:, :, :count])
+    )
 
 
 def test_nearest_counts_categories_and_gaps_as_one():

@@ -73,8 +73,8 @@ class Gaussian:
                 noise = self.joint[None] if draws is None else self.joint[draws[part]]
                 mean = np.where(missing, 0.0, z[rows])[None] @ regress
                 noise = noise - noise @ regress
-                drawn = np.moveaxis(mean, 0, 1)[:, :, None] + noise[None]
-                out[rows, part] = self.centre + self.scale * drawn
+                middle = np.moveaxis(self.centre + self.scale * mean, 0, 1)
+                out[rows, part] = middle[:, :, None] + (self.scale * noise)[None]
         return out
 
     def _regressions(self, known: Coalitions) -> Floats:
@@ -144,14 +144,14 @@ class Nearest:
         """Fillings (r, c, k, d) of rows (r, d) under present columns (c, d)."""
         kept = self.count if draws is None else draws.shape[1]
         out = np.empty((len(values), len(present), kept, values.shape[1]))
-        step = max(1, _BLOCK // (len(present) * len(self.values)))
+        step = max(1, _BLOCK // max(1, len(present) * len(self.values)))
         for top in range(0, len(values), step):
-            apart = self._apart(values[top : top + step])
-            # Column by column rather than by a matrix product, whose rounding, and so the ties, depend on the batch.
-            distance = np.zeros((len(apart), len(present), len(self.values)))
-            for column in range(values.shape[1]):
-                distance += present[None, :, column, None] * apart[:, None, :, column]
-            chosen = np.argsort(distance, axis=2, kind="stable")[:, :, : self.count]
+            apart = np.ascontiguousarray(np.moveaxis(self._apart(values[top : top + step]), 2, 0))
+            # Sums rather than a matrix product, whose rounding, and so the ties, depend on the size of the batch.
+            distance = np.empty((apart.shape[1], len(present), len(self.values)))
+            for index, columns in enumerate(present):
+                distance[:, index] = apart[columns].sum(axis=0)
+            chosen = smallest(distance, self.count)
             if draws is not None:
                 chosen = np.take_along_axis(chosen, np.broadcast_to(draws, (len(chosen), *draws.shape)), axis=2)
             out[top : top + step] = self.values[chosen]
@@ -163,6 +163,14 @@ class Nearest:
         squared = np.where(self.named, one != other, ((one - other) / self.scale) ** 2)
         gaps = np.isnan(one).astype(np.int64) + np.isnan(other)
         return np.where(gaps == 0, squared, gaps == 1)
+
+
+def smallest(values: Floats, count: int) -> Ints:
+    """Places (..., count) of the smallest of values (..., n), in ascending order of place; ties go to the first."""
+    last = np.partition(values, count - 1, axis=-1)[..., count - 1 : count]
+    below, level = values < last, values == last
+    chosen = below | (level & (np.cumsum(level, axis=-1) <= count - below.sum(axis=-1, keepdims=True)))
+    return np.nonzero(chosen)[-1].reshape(*values.shape[:-1], count)
 
 
 def nearest(rows: Tabular, count: int, seed: int) -> Nearest:
