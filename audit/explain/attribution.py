@@ -14,7 +14,6 @@ from audit.explain.games import Game, Link
 if TYPE_CHECKING:
     import pandas as pd
 
-    from audit.data.tabular import Tabular
     from audit.drawing.notebook import Drawing
     from audit.explain.reason_codes import ReasonCodes
 
@@ -101,8 +100,8 @@ class Attribution:
         protected: Iterable[str] = (),
         texts: Mapping[str, str] | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
-        inputs: Tabular | None = None,
-        background: Tabular | None = None,
+        inputs: Any = None,
+        background: Any = None,
     ) -> ReasonCodes:
         """The few features that told most against each refused row; see `audit.explain.reason_codes`."""
         from audit.explain.reason_codes import reason_codes

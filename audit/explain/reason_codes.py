@@ -97,8 +97,8 @@ def reason_codes(
     protected: Iterable[str] = (),
     texts: Mapping[str, str] = NONE,
     groups: Mapping[str, Sequence[str]] = NONE,
-    inputs: Tabular | None = None,
-    background: Tabular | None = None,
+    inputs: Any = None,
+    background: Any = None,
 ) -> ReasonCodes:
     """The features that told most against each applicant who was refused, strongest first.
 
@@ -109,8 +109,8 @@ def reason_codes(
     adverse: a mask (rows,) or row numbers; all rows by default. most: reasons a row. favourable: which output is good for
     the applicant. protected: players that may never be given as a reason. texts: player to text, in which {feature},
     {value}, {reference} and {rank} are filled in. groups: name to what counts as one, as the columns of a one-hot code: if
-    they are players of their own their effects are added up. inputs: the explained rows, so that values read as people read them. background: the reference rows, to compare
-    with. Raises UsageError. (regb)
+    they are players of their own their effects are added up. inputs: the explained rows, so that values read as people read them; background: the reference rows, to compare
+    with (both a frame, an array or Tabular). Raises UsageError. (regb)
     """
     if most < 1:
         raise UsageError(f"most: at least 1 reason, got {most}")
@@ -126,7 +126,9 @@ def reason_codes(
     rows = _rows(adverse, len(found.values))
     effects, errors = found.values[rows], error(found)[rows]
     top = _top(effects if favourable == "high" else -effects, errors, most, least_effect, stats.z_quantile(confidence))
-    wording = _Wording(found=found, texts=texts, groups=groups, inputs=inputs, background=background)
+    behind = _table(background, len(background) if background is not None else 0, "background")
+    seen = _table(inputs, len(found.values), "inputs")
+    wording = _Wording(found=found, texts=texts, groups=groups, inputs=seen, background=behind)
     told = [wording.notice(int(row), picked, se, protected) for row, picked, se in zip(rows, top, errors, strict=True)]
     return ReasonCodes(
         rows=rows,
@@ -149,6 +151,17 @@ def _known(option: str, given: Iterable[str], names: Sequence[str]) -> None:
     for name in given:
         if name not in names:
             raise UsageError(f"{option}: allowed: {', '.join(names)}; got {name!r}{suggest(name, names)}")
+
+
+def _table(given: Any, size: int, option: str) -> Tabular | None:
+    from audit.explain.wrapping import as_inputs
+
+    if given is None:
+        return None
+    read = as_inputs(given)
+    if not isinstance(read, Tabular) or len(read) != size:
+        raise UsageError(f"{option}: a table of {size} rows, got {type(read).__name__} of {len(read)}")
+    return read
 
 
 def _rows(adverse: Any, size: int) -> Ints:
