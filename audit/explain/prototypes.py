@@ -29,6 +29,11 @@ from audit.registry import check
 
 SHOWN = 10  # features in the tables of people
 RANDOM = 200  # random choices that the prototypes are compared with
+_TITLES = {
+    "prototypes": "People who stand for the others",
+    "criticisms": "People around whom the prototypes are too rare or too many",
+    "strangers": "People furthest from every prototype",
+}
 
 
 def rbf_kernel(points: Floats) -> Floats:
@@ -74,9 +79,9 @@ def witness(kernel: Floats, chosen: Ints) -> Floats:
 
 
 def criticisms(kernel: Floats, chosen: Ints, count: int) -> Ints:
-    """Rows (count,) that the chosen ones represent worst: greedily |witness| + log det of their kernel (kim2016).
+    """Rows (count,) around which the chosen ones are too rare or too many: greedily |witness| + log det of their kernel.
 
-    The determinant keeps them apart from one another. Raises UsageError where fewer rows are left.
+    The determinant (kim2016) keeps them apart from one another. Raises UsageError where fewer rows are left.
     """
     n = len(kernel)
     if not 0 <= count <= n - len(np.unique(chosen)):
@@ -95,6 +100,13 @@ def criticisms(kernel: Floats, chosen: Ints, count: int) -> Ints:
     return np.array(taken, dtype=np.int64)
 
 
+def furthest(kernel: Floats, chosen: Ints, count: int) -> Ints:
+    """Rows (at most count,) that are least like the chosen row nearest to them, the furthest first."""
+    near = kernel[:, chosen].max(axis=1)
+    near[chosen] = np.inf
+    return np.argsort(near, kind="stable")[: min(count, len(near) - len(np.unique(chosen)))].astype(np.int64)
+
+
 @check(
     "explain.prototypes",
     title="People who stand for the others",
@@ -109,10 +121,11 @@ def prototypes_and_criticisms(
     count: int = 8,
     critics: int = 6,
 ) -> Iterator[Evidence]:
-    """Which few people are typical of the data, who is unlike any of them, and are the groups equally well represented?
+    """Which few people are typical of the data, whom do they leave out, and are the groups equally well represented?
 
     Prototypes are rows chosen one by one so that together they look like all rows (smallest maximum mean discrepancy with
-    a Gaussian kernel of median width); criticisms are those they represent worst. Numbers are brought to one scale, levels
+    a Gaussian kernel of median width). Criticisms are rows around which the prototypes are too rare (witness above 0) or
+    too many (below 0); the strangers are the rows furthest from every prototype. Numbers are brought to one scale, levels
     of categories count as equal or not. For each group it is measured how near its people are to their nearest prototype
     (`prototype_similarity`, 1 = the same), and how often the model decides about them as about that prototype
     (`prototype_agreement`).
@@ -141,6 +154,9 @@ def prototypes_and_criticisms(
     yield _people(subject, inputs, chosen, typical, columns, "prototypes", ("stands for", nearest.tolist()))
     away = witness(kernel, typical)[unlike].tolist()
     yield _people(subject, inputs, chosen, unlike, columns, "criticisms", ("witness", away))
+    strange = furthest(kernel, typical, min(critics, len(chosen) // 3))
+    alike = kernel[np.ix_(strange, typical)].max(axis=1).tolist()
+    yield _people(subject, inputs, chosen, strange, columns, "strangers", ("similarity", alike))
 
 
 def _discrepancy(kernel: Floats, typical: Ints, seed: int) -> Measure:
@@ -235,9 +251,7 @@ def _people(
     rest = len(inputs.columns) - len(columns)
     return Table(
         name=name,
-        title="People who stand for the others"
-        if name == "prototypes"
-        else "People whom the prototypes do not represent",
+        title=_TITLES[name],
         columns=("row", *(inputs.columns[c] for c in columns), *attributes, *(["score"] if single else []), extra[0]),
         rows=tuple(lines),
         note=f"of {len(chosen)} rows"

@@ -109,7 +109,10 @@ def surrogate_tree(
     if depth < 1 or least < 1:
         raise UsageError(f"depth and least: at least 1, got {depth} and {least}")
     table = encoded(inputs, tuple(range(len(inputs.columns))))
-    tree = DecisionTreeRegressor(max_depth=depth, min_samples_leaf=least, random_state=seed)
+    least_gain = 1e-12 * float(np.square(outputs).max(initial=0.0))  # less is rounding, which says nothing
+    tree = DecisionTreeRegressor(
+        max_depth=depth, min_samples_leaf=least, min_impurity_decrease=least_gain, random_state=seed
+    )
     tree.fit(table.matrix, outputs)
     grown = SurrogateTree(
         tree=tree,
