@@ -178,9 +178,10 @@ class _Reader(TorchFunctionMode):
     def _passed_on(self, args: Any, result: Any) -> Any:
         """Dropout, masks and changes of shape between the softmax and the product leave it a candidate."""
         found = self.candidates.get(id(args[0])) if args else None
-        if found and isinstance(result, Tensor) and result is not found.tensor:
-            if result.numel() == found.tensor.numel() and result.shape[-2:] == found.tensor.shape[-2:]:
-                self.candidates[id(result)] = _Candidate(result, found.used)
+        if found is None or not isinstance(result, Tensor) or result is found.tensor:
+            return result
+        if result.numel() == found.tensor.numel() and result.shape[-2:] == found.tensor.shape[-2:]:
+            self.candidates[id(result)] = _Candidate(result, found.used)
         return result
 
     def _product(self, args: Any) -> None:
