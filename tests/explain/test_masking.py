@@ -9,8 +9,9 @@ from little_models import Plain, table
 from audit.core import DataError, NotApplicable, UsageError
 from audit.explain import game, shapley
 from audit.explain.masking import masker
-from audit.explain.masking.base import distinct, summands
+from audit.explain.masking.base import summands
 from audit.explain.masking.tabular import one_hot_groups
+from audit.explain.masking.units import distinct
 
 
 def test_fill_is_the_loop_over_rows_coalitions_and_background():

@@ -9,18 +9,8 @@ import numpy as np
 
 from audit.core import DataError, Floats, Ints, UsageError
 from audit.data.images import Images
-from audit.explain.masking.base import (
-    Coalitions,
-    Players,
-    Units,
-    blend,
-    maskers,
-    no_size,
-    one_of,
-    origin,
-    shared,
-    whole,
-)
+from audit.explain.masking.base import Coalitions, Players, maskers, no_size, one_of, origin, whole
+from audit.explain.masking.units import Units, blend, shared
 
 PLAYERS = ("grid", "slic", "pixels")
 FILLS = ("mean", "blur", "black", "white", "background")

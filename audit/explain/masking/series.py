@@ -9,18 +9,8 @@ import numpy as np
 
 from audit.core import DataError, Floats, Ints, UsageError
 from audit.data.series import Series
-from audit.explain.masking.base import (
-    Coalitions,
-    Players,
-    Units,
-    blend,
-    maskers,
-    no_size,
-    one_of,
-    origin,
-    shared,
-    whole,
-)
+from audit.explain.masking.base import Coalitions, Players, maskers, no_size, one_of, origin, whole
+from audit.explain.masking.units import Units, blend, shared
 
 PLAYERS = ("step", "window", "column", "cell")
 FILLS = ("background", "mean", "previous")

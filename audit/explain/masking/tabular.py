@@ -10,21 +10,9 @@ from numpy.typing import NDArray
 
 from audit.core import DataError, Floats, Ints, UsageError, suggest
 from audit.data.tabular import Tabular
-from audit.explain.masking.base import (
-    Coalitions,
-    Players,
-    Units,
-    agree,
-    blend,
-    maskers,
-    no_size,
-    one_of,
-    origin,
-    shared,
-    summands,
-    whole,
-)
+from audit.explain.masking.base import Coalitions, Players, maskers, no_size, one_of, origin, summands, whole
 from audit.explain.masking.conditional import Conditional, gaussian, nearest
+from audit.explain.masking.units import Units, agree, blend, shared
 
 FILLS = ("background", "mean", "gaussian", "nearest")
 PLAYERS = ("column", "one-hot")

@@ -8,18 +8,8 @@ import numpy as np
 
 from audit.core import DataError, Ints, UsageError
 from audit.data.texts import Texts
-from audit.explain.masking.base import (
-    Coalitions,
-    Players,
-    Units,
-    blend,
-    distinct,
-    maskers,
-    one_of,
-    origin,
-    shared,
-    whole,
-)
+from audit.explain.masking.base import Coalitions, Players, maskers, one_of, origin, whole
+from audit.explain.masking.units import Units, blend, distinct, shared
 
 PLAYERS = ("word", "token", "sentence")
 FILLS = ("mask", "delete", "background")
