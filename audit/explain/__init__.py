@@ -5,7 +5,9 @@ from audit.data.series import Series as Series
 from audit.data.series import series as series
 from audit.data.texts import Texts as Texts
 from audit.data.texts import tokenised as tokenised
+from audit.explain import backgrounds as backgrounds
 from audit.explain.attribution import Attribution as Attribution
+from audit.explain.backgrounds import Background as Background
 from audit.explain.counterfactual import Counterfactuals as Counterfactuals
 from audit.explain.counterfactual import counterfactuals as counterfactuals
 from audit.explain.games import Game as Game
@@ -14,6 +16,7 @@ from audit.explain.games import value_table as value_table
 from audit.explain.gradients import integrated_gradients as integrated_gradients
 from audit.explain.masking import Masker as Masker
 from audit.explain.masking import masker as masker
+from audit.explain.masking.tabular import one_hot_groups as one_hot_groups
 from audit.explain.reason_codes import Reason as Reason
 from audit.explain.reason_codes import ReasonCodes as ReasonCodes
 from audit.explain.reason_codes import reason_codes as reason_codes

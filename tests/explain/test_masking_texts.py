@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.core import DataError, UsageError
+from audit.core import Card, DataError, UsageError
 from audit.data.texts import Texts
-from audit.explain import tokenised
+from audit.explain import game, shapley, tokenised
 from audit.explain.masking import masker
 
 VOCABULARY = ("[PAD]", "[UNK]", "[MASK]", "[CLS]", "[SEP]", "un", "##do", "the", "cat", "sat", ".", "!", "ran")
@@ -153,3 +153,23 @@ def test_backgrounds_that_cannot_serve():
         masker(pieces("the cat"), tokenised(["the cat"]), fill="background")
     with pytest.raises(DataError, match="at least one token"):
         masker(pieces("the cat"), pieces("the", ""), fill="background")
+
+
+def test_shapley_values_of_an_additive_model_of_words():
+    """phi of a word is its weight less that of the mask; texts of different lengths are explained in one call."""
+    texts = tokenised(["good film .", "a bad , bad film", "good"])
+    weights = np.random.default_rng(0).normal(size=len(texts.vocabulary))
+    weights[texts.pad] = 0.0
+
+    class Additive:
+        card, family, offers = Card(family="additive", kind="callable"), "additive", frozenset()
+
+        def predict(self, given):
+            return weights[given.ids].sum(axis=1)
+
+    for fill, absent in (("mask", weights[texts.mask]), ("delete", 0.0)):
+        found = shapley(game(Additive(), texts, fill=fill))
+        expected = np.where(texts.words >= 0, weights[texts.ids] - absent, np.nan)
+        np.testing.assert_allclose(found.values, expected, atol=1e-10)
+        assert found.players[1] == ("a", "bad (1)", ",", "bad (2)", "film")
+        np.testing.assert_allclose(found.delta, 0, atol=1e-10)
