@@ -261,10 +261,12 @@ def _finite(values: Floats, where: str) -> Floats:
 
 def _note(explained: Floats, mass: Floats, ridge: float, most: int, samples: int) -> str:
     """What a reader must know of rows whose surrogate says little."""
-    flat, far = int(np.isnan(explained).sum()), int((mass < ridge).sum())
+    away = mass < ridge
+    far, flat = int(away.sum()), int((np.isnan(explained) & ~away).sum())
     notes = [
-        f"R2 is undefined for {flat} rows: the output does not vary around them" if flat else "",
-        f"{far} rows lie so far from their perturbations that the ridge outweighs them: their values shrink to 0"
+        f"R2 is undefined for {flat} of {len(mass)} rows: the output does not vary around them" if flat else "",
+        f"{far} of {len(mass)} rows lie so far from their perturbations that the ridge outweighs those and the values "
+        "shrink to 0"
         if far
         else "",
         f"no standard errors: {samples} samples are too few for {most} players" if samples <= most + 1 else "",

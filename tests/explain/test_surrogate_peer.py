@@ -13,16 +13,15 @@ from audit.explain.surrogate_fits import Neighbours, fit, moments
 from audit.explain.surrogate_selection import select
 from audit.explain.surrogate_tabular import law_of
 
-RNG = np.random.default_rng(5)
-W = np.array([1.2, -0.9, 0.7, 0.0, 0.3])
 KINDS = {"none": "none", "forward": "forward_selection", "highest": "highest_weights", "lasso": "lasso_path"}
 
 
 def mixed(rows=400):
     """Three columns of numbers, one of them mostly 0, and two of categories."""
-    values = RNG.normal(size=(rows, 5)) * [1, 3, 1, 1, 1] + [0, 10, 0, 0, 0]
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=(rows, 5)) * [1, 3, 1, 1, 1] + [0, 10, 0, 0, 0]
     values[:, 2] = np.maximum(values[:, 2], 0)  # of a bin of one value, 0 is the one lime gets right
-    values[:, 3:] = RNG.integers(0, 4, size=(rows, 2))
+    values[:, 3:] = rng.integers(0, 4, size=(rows, 2))
     return table(values, categories={"x3": tuple("abcd"), "x4": tuple("abcd")})
 
 
@@ -106,7 +105,7 @@ def test_moments_of_the_draws_are_limes(space):
 
 def test_a_bin_of_one_value_keeps_it():
     """lime asks about 0 where all values of a bin are equal, whatever they are; the right value is that one."""
-    values = RNG.normal(size=(200, 2))
+    values = np.random.default_rng(6).normal(size=(200, 2))
     values[:, 1] = 7.0
     background = table(values)
     *_, asked = explained(table(np.column_stack([values, values, values[:, 0]])), np.zeros(5), "discretised")
@@ -131,7 +130,7 @@ def test_pictures_have_limes_kernel_and_coefficients():
     from lime.lime_image import LimeImageExplainer
 
     segments = np.arange(16).reshape(4, 4) // 2 % 2 + np.arange(4)[:, None] // 2 * 2
-    picture = 1 + RNG.random((4, 4, 3))
+    picture = 1 + np.random.default_rng(6).random((4, 4, 3))
     asked = Recorded(lambda x: sigmoid((x.mean(axis=3)[:, :2].sum(axis=(1, 2)) - 5) * (x[:, 3, 3, 0] > 0)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
