@@ -36,8 +36,34 @@ class Design:
         return bool(2 * pairs == 2**players)
 
 
-def design(players: int, budget: int, rng: np.random.Generator) -> Design:
-    """A paired design of at most `budget` coalitions (when 2^players fits, all of them).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Values and standard errors (rows, players), and minus the log marginal likelihood (rows,) where there is one."""
+
+    values: Floats
+    error: Floats
+    misfit: Floats | None = None
+
+    def or_likelier(self, other: Estimate) -> Estimate:
+        """In each row the one of two under which what was seen is likelier."""
+        if self.misfit is None or other.misfit is None:
+            return self
+        theirs = (other.misfit < self.misfit)[:, None]
+        return Estimate(
+            values=np.where(theirs, other.values, self.values),
+            error=np.where(theirs, other.error, self.error),
+            misfit=np.minimum(self.misfit, other.misfit),
+        )
+
+
+def efficient(values: Floats, full: Floats) -> Floats:
+    """Values (rows, players) that add up to 2 g(everyone), what rounding left shared out equally."""
+    rest = 2 * full - values.sum(axis=1)
+    return np.asarray(values + rest[:, None] / values.shape[1])
+
+
+def design(players: int, budget: int, rng: np.random.Generator, start: Design | None = None) -> Design:
+    """A paired design of at most `budget` coalitions (when 2^players fits, all of them), `start`'s pairs the first.
 
     Outer sizes are taken whole while the budget allows (lundberg2017); the rest of it goes to the other sizes alike,
     which is sampling by leverage scores, uniformly within a size and without replacement (musco2025).
@@ -51,18 +77,44 @@ def design(players: int, budget: int, rng: np.random.Generator) -> Design:
             f"budget: {players} features need at least {least} coalitions, got {budget}; raise it or join columns into players"
         )
     every = {size: _pairs_of(players, size) for size in range(1, players // 2 + 1)}
-    taken = _allocate(players, every, (budget - 2) // 2, rng)
-    blocks = [_class(players, size, count, every[size], rng) for size, count in taken.items()]
-    sizes = np.repeat(np.array(list(taken), dtype=np.int64), [len(block) for block in blocks])
-    weights = [
-        np.full(len(block), _weight(players, size, len(block))) for size, block in zip(taken, blocks, strict=True)
-    ]
+    start = start or _ends(players)
+    had = {size: int((start.size == size).sum()) for size in every}
+    taken = _at_least(had, _allocate(players, every, (budget - 2) // 2, rng))
+    blocks, sizes = [start.present], [start.size]
+    for size, count in taken.items():
+        more = count - had[size]
+        if more > 0:
+            known = start.present[start.size == size]
+            blocks.append(_class(players, size, more, every[size], known, rng))
+            sizes.append(np.full(more, size, dtype=np.int64))
+    size_of = np.concatenate(sizes)
+    weight = np.zeros(players // 2 + 1)
+    for size, count in taken.items():
+        weight[size] = _weight(players, size, count) if count else 0.0
     return Design(
-        present=np.concatenate([np.ones((1, players), dtype=bool), *blocks]),
-        weights=np.concatenate([[0.0], *weights]),
-        size=np.concatenate([[0], sizes]),
-        drawn={size: count for size, count in taken.items() if count < every[size]},
+        present=np.concatenate(blocks),
+        weights=weight[size_of],
+        size=size_of,
+        drawn={size: count for size, count in taken.items() if 0 < count < every[size]},
     )
+
+
+def _ends(players: int) -> Design:
+    """The pair that every design begins with."""
+    return Design(
+        present=np.ones((1, players), dtype=bool), weights=np.zeros(1), size=np.zeros(1, dtype=np.int64), drawn={}
+    )
+
+
+def _at_least(had: dict[int, int], wanted: dict[int, int]) -> dict[int, int]:
+    """The wanted numbers of pairs, none below what is there already, and no more of them in total."""
+    taken = {size: max(count, wanted.get(size, 0)) for size, count in had.items()}
+    excess = sum(taken.values()) - max(sum(wanted.values()), sum(had.values()))
+    for size in sorted(taken, key=lambda one: had[one] - taken[one]):
+        back = min(excess, taken[size] - had[size])
+        taken[size] -= back
+        excess -= back
+    return taken
 
 
 def least_budget(players: int) -> int:
@@ -104,24 +156,24 @@ def _allocate(players: int, every: dict[int, int], budget: int, rng: np.random.G
     return taken | {size: count for size, count in zip(rest, capped, strict=True) if count}
 
 
-def _class(players: int, size: int, count: int, every: int, rng: np.random.Generator) -> Coalitions:
-    """`count` different pairs of one size class: all of them, some of a list, or drawn until there are enough."""
-    if every <= 4 * count:
-        halves = itertools.islice(
-            itertools.combinations(range(players), size), every
-        )  # with 2s = M: those with player 0
-        members = np.array(list(halves), dtype=np.int64)
-        if count < every:
-            members = members[rng.choice(every, size=count, replace=False)]
-        return _indicators(members, players)
-    found: dict[bytes, Coalitions] = {}
-    while len(found) < count:
+def _class(players: int, size: int, count: int, every: int, known: Coalitions, rng: np.random.Generator) -> Coalitions:
+    """`count` more pairs of one size class beside the known: all of them, some of a list, or drawn until they suffice."""
+    if every <= 4 * (count + len(known)):
+        # with 2s = M: those with player 0
+        halves = itertools.islice(itertools.combinations(range(players), size), every)
+        listed = _indicators(np.array(list(halves), dtype=np.int64), players)
+        if len(known):
+            seen = {row.tobytes() for row in known}
+            listed = listed[[row.tobytes() not in seen for row in listed]]
+        return listed if len(listed) == count else listed[rng.choice(len(listed), size=count, replace=False)]
+    found = {row.tobytes(): row for row in known}
+    while len(found) < count + len(known):
         order = rng.random((count, players)).argsort(axis=1)[:, :size]
         for row in _indicators(order, players):
             row = ~row if 2 * size == players and not row[0] else row
-            if len(found) < count:
+            if len(found) < count + len(known):
                 found.setdefault(row.tobytes(), row)
-    return np.array(list(found.values()))
+    return np.array(list(found.values())[len(known) :])
 
 
 def _indicators(members: Ints, players: int) -> Coalitions:
@@ -142,23 +194,32 @@ class LinearMap:
         """Values (..., players) from odd parts g (..., pairs); they add up to 2 g(everyone) = v(all) - v(none)."""
         return np.asarray(odd @ self.matrix.T)
 
-    def standard_error(self, odd: Floats) -> Floats:
+    def standard_error(self, odd: Floats, *, noisy: bool = False) -> Floats:
         """Standard error (rows, players) from having drawn coalitions, given g (rows, pairs); 0 when all are there.
 
-        Linearised: leave-one-out residuals of the regression, as a stratified sample without replacement.
+        Linearised: leave-one-out residuals of the regression, as a stratified sample without replacement. noisy: each
+        value has an error of its own, so that sizes that are there as a whole, too, are samples of a larger population.
         """
         design = self.design
         values = self(odd)
         half = design.present - 0.5
         residual = (odd - values @ half.T) / (1 - self.leverage)
         variance = np.zeros_like(values)
-        for size, count in design.drawn.items():
+        drawn = {
+            int(size): int(count) for size, count in zip(*np.unique(design.size[1:], return_counts=True), strict=True)
+        }
+        for size, count in (drawn if noisy else design.drawn).items():
             chosen = design.size == size
             total = residual[:, chosen] @ self.matrix[:, chosen].T
             squares = residual[:, chosen] ** 2 @ self.matrix[:, chosen].T ** 2
-            spread = (squares - total**2 / count) * count / (count - 1) if count > 1 else squares
-            variance += np.maximum(spread, 0.0) * (1 - count / _pairs_of(design.present.shape[1], size))
+            spread = (squares - total**2 / count) * count / (count - 1) if count > 1 and not noisy else squares
+            whole = math.inf if noisy else _pairs_of(design.present.shape[1], size)
+            variance += np.maximum(spread, 0.0) * (1 - count / whole)
         return np.asarray(np.sqrt(variance))
+
+    def estimate(self, odd: Floats, *, noisy: bool = False) -> Estimate:
+        """Values and standard errors (rows, players) from g (rows, pairs)."""
+        return Estimate(values=efficient(self(odd), odd[:, 0]), error=self.standard_error(odd, noisy=noisy))
 
 
 def linear_map(design: Design) -> LinearMap:
@@ -174,3 +235,24 @@ def linear_map(design: Design) -> LinearMap:
     matrix[:, 0] = (1 - matrix @ half.sum(axis=1)) * (2 / players)
     leverage = np.minimum(np.einsum("pi,ip->p", half, inverse @ weighted.T), 1 - 1e-9)
     return LinearMap(matrix=matrix, leverage=leverage, design=design)
+
+
+def exact_weights(present: Coalitions) -> Floats:
+    """What the odd part at each pair (pairs, players) adds to each Shapley value (players, pairs), all pairs there.
+
+    The share of the orders in which a player joins or leaves that coalition (shapley1953).
+    """
+    players = present.shape[1]
+    count = present.sum(axis=1)
+    ways = [1.0, *(2 / (size * math.comb(players, size)) for size in range(1, players + 1))]
+    joins = np.array(ways)[count]
+    leaves = np.array([*ways[:0:-1], 1.0])[count]  # size and number of absent change places
+    return np.asarray(np.where(present, joins[:, None], -leaves[:, None]).T)
+
+
+def exact_square(players: int) -> float:
+    """The sum of the squares of one player's exact weights over all pairs but the first."""
+    sizes = np.arange(1, players)
+    once = np.array([1 / (int(size) * math.comb(players, int(size))) for size in sizes])
+    # C(M-1, s-1) / (s C(M, s)) = 1 / M: a player's weights at each size add up to a share of M
+    return float(4 / players * once.sum()) if players > 1 else 0.0
