@@ -132,6 +132,14 @@ def summands(
     return None
 
 
+def pooled(elements: NDArray[Any], owner: Ints, most: int) -> Floats:
+    """Sums (n, most) of elements (n, m) by the player (n, m) that owns each, -1 for none; 0 where a player owns nothing."""
+    count = len(elements)
+    place = np.where(owner >= 0, owner, most) + (most + 1) * np.arange(count)[:, None]
+    summed = np.bincount(place.ravel(), np.asarray(elements, dtype=np.float64).ravel(), count * (most + 1))
+    return np.array(summed.reshape(count, most + 1)[:, :most])
+
+
 def digest(values: NDArray[Any]) -> str:
     """The first 12 digits of the sha256 of an array's bytes."""
     return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:12]

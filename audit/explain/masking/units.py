@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.core import DataError, Floats, Ints, UsageError
-from audit.explain.masking.base import Coalitions
+from audit.explain.masking.base import Coalitions, pooled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,14 +90,6 @@ def blend(values: NDArray[Any], present: Coalitions, others: NDArray[Any], filli
 def shared(others: NDArray[Any], draws: Ints | None) -> NDArray[Any]:
     """Fillings (f, ...) that all rows share, as `blend` reads them; draws (c, k) picks k of them for each coalition."""
     return others[None, None] if draws is None else others[draws][None]
-
-
-def pooled(elements: NDArray[Any], owner: Ints, most: int) -> Floats:
-    """Sums (n, most) of elements (n, m) by the player (n, m) that owns each, -1 for none; 0 where a player owns nothing."""
-    count = len(elements)
-    place = np.where(owner >= 0, owner, most) + (most + 1) * np.arange(count)[:, None]
-    summed = np.bincount(place.ravel(), np.asarray(elements, dtype=np.float64).ravel(), count * (most + 1))
-    return np.array(summed.reshape(count, most + 1)[:, :most])
 
 
 def distinct(names: Iterable[str]) -> tuple[str, ...]:
