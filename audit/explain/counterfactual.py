@@ -113,7 +113,7 @@ def counterfactuals(
     search = Search(game=game, actions=acts, threshold=threshold, favourable=favourable)
     everyone = np.arange(len(game))
     before = search.answers(Points(values=search.origin, owner=everyone))
-    wanted = everyone[~search.good(before)]
+    wanted = everyone[~search.good(before) & bool(len(acts.place))]
     picked: dict[int, Floats] = {}
     for at in range(0, len(wanted), BLOCK):
         picked |= _pick(search, candidates(search, wanted[at : at + BLOCK]), count)

@@ -64,12 +64,13 @@ def denial_reasons(
     """Which reasons would people who were refused be given, and would they be given the same ones again?
 
     For up to `rows` refusals the features that told most against the applicant, at most four: those whose Shapley value
-    goes against them by more than its 95 % error. United States law (12 CFR 1002.9(b)(2), comment 5) knows two references
-    for a scoring system: all applicants, and those approved at or slightly above the cut-off. Both are computed: the share
-    of refusals with each reason, for everyone and by group; how often the set of reasons stays the same when the
-    reference people (and, with many features, the coalitions) are drawn again; how often it changes with the reference;
-    how many refusals have no reason beyond its error. Columns of a one-hot code count as one feature (`players` names
-    them where they are not found). `texts` maps a feature to the sentence of a notice.
+    goes against them by more than its error at the audit's confidence. United States law (12 CFR 1002.9(b)(2), comment 5)
+    knows two references for a scoring system: all applicants, and those whose score was at or slightly above the cut-off.
+    Both are computed (at the cut-off: the nearest quarter of the approved, `background` people at most; `cutoff_band` says
+    how far up they reach): the share of refusals with each reason, for everyone and by group; how often the set of reasons
+    stays the same when the reference people (and, with many features, the coalitions) are drawn again `seeds` times; how
+    often it changes with the reference; how many refusals have no reason beyond its error. Columns of a one-hot code count
+    as one feature (`players` names them where they are not found). `texts` maps a feature to the sentence of a notice.
 
     A protected attribute that the model reads is never given as a reason. How often it would be one is a figure of its
     own: a notice may not leave a principal reason out either, so these refusals themselves have to be looked at.

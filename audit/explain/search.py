@@ -130,7 +130,7 @@ class Search:
         return joined(found)
 
     def step(self, now: Points, barred: Flags, by: str) -> tuple[Points, Points, Flags]:
-        """All single changes tried: the favourable ones (cheapest a feature), and the points one best step further."""
+        """All single changes tried: the favourable ones (nearest a feature), and the points one best step further."""
         acts = self.actions
         block = max(1, MAX_BYTES // (8 * self._masker.width * max(1, len(acts.place))))
         parts = [self._step(now[at], barred[at], by) for at in _slices(len(now), block)]
@@ -160,11 +160,12 @@ class Search:
         useful = may & (gain > 1e-12)
         worth = np.where(useful, gain / np.maximum(dearer, 1e-9) if by == "ratio" else gain, -np.inf)
         # Steps of one feature are worth the same in a linear model: of those the longest is taken.
-        best = np.where(worth >= worth.max(axis=1, keepdims=True, initial=-np.inf) * (1 - 1e-6), gain, -np.inf)
-        pick = best.argmax(axis=1) if tries else np.zeros(size, dtype=np.int64)
+        best = np.where(worth >= worth.max(axis=1, keepdims=True) * (1 - 1e-6), gain, -np.inf)
+        pick = best.argmax(axis=1)
         row = np.arange(size)
-        crossed = after[_cheapest(good, price, acts.place)]
-        on = useful.any(axis=1) & ~good[row, pick] if tries else np.zeros(size, dtype=np.bool_)
+        first = _cheapest(good, price, acts.place)
+        crossed = self._pull(after[first], place[first])
+        on = useful.any(axis=1) & ~good[row, pick]
         return crossed, after[(row * tries + pick)[on]], barred[on]
 
     # ------------------------------------------------------------------------------------- how to improve
@@ -203,6 +204,8 @@ class Search:
         for _ in range(HALVINGS if len(left) else 0):
             middle = (low + high) / 2
             middle = np.where(whole, np.where(high > low, np.ceil(middle), np.floor(middle)), middle)
+            if (middle == high).all():
+                break
             trial = values[left]
             trial[np.arange(len(left)), column[left]] = middle
             fine = self.good(self.answers(Points(values=trial, owner=points.owner[left])))
