@@ -22,6 +22,7 @@ def test_fill_is_the_loop_over_rows_coalitions_and_background():
     assert filler.players == (("x0", "pair", "x2"),) * 3
     owner = [0, 1, 2, 1]
     assert filler.owners().tolist() == [owner] * 3
+    assert filler.membership.tolist() == [[player == at for at in owner] for player in range(3)]
     got = filler.fill(np.arange(3), coalitions).values.reshape(3, 6, 5, 4)
     for r, c, b, j in np.ndindex(3, 6, 5, 4):
         expected = rows.values[r, j] if coalitions[c, owner[j]] else background.values[b, j]

@@ -129,6 +129,8 @@ def test_sums_over_tokens_and_over_their_embeddings():
 def test_texts_without_a_mask_token_lose_their_words():
     texts = pieces("the cat", mask=None)
     assert masker(texts).background == "absent tokens are deleted"
+    empty = Texts(ids=np.zeros((1, 0), int), words=np.zeros((1, 0), int), vocabulary=VOCABULARY, pad=0)
+    assert masker(empty).fill(np.array([0]), np.ones((2, 0), dtype=bool)).ids.shape == (2, 0)
     with pytest.raises(UsageError, match='"mask" needs a mask token'):
         masker(texts, fill="mask")
 

@@ -101,7 +101,8 @@ def masker(
       (the `size` background rows nearest in the present columns).
     - images: players "grid" (squares, `size` pixels a side), "slic" (about `size` superpixels), "pixels"; fill "mean",
       "blur", "black", "white", "background".
-    - texts: players "word", "token", "sentence", `size` of them together; fill "mask", "delete", "background".
+    - texts: players "word", "token", "sentence", `size` of them together; fill "mask", "delete" (the
+      default where there is no mask token), "background".
     - series: players "step", "window" (`size` steps), "column", "cell" (a column in a window); fill "background",
       "mean", "previous".
     """
