@@ -31,7 +31,9 @@ def later(tokens: int) -> Tensor:
 class Encoder(nn.Module):
     """Embeds ids, attends in nn.TransformerEncoder, and reads the first token or the mean over the words."""
 
-    def __init__(self, words: int, *, reads: str = "first", layers: int = 2, wide: int = 8, causal: bool = False) -> None:
+    def __init__(
+        self, words: int, *, reads: str = "first", layers: int = 2, wide: int = 8, causal: bool = False
+    ) -> None:
         super().__init__()
         self.table = nn.Embedding(words, wide, padding_idx=0)
         self.places = nn.Parameter(torch.randn(1, 16, wide))
