@@ -12,6 +12,7 @@ from audit.core import ALL, Cell, Context, Evidence, Floats, Interval, Ints, Mea
 from audit.core import stream as stream_of
 from audit.explain.attribution import Attribution
 from audit.explain.games import Link
+from audit.explain.matched_reasons import Matched, matched_test
 from audit.explain.sample import sampled_rows, seed_of, shapley_of
 from audit.registry import check
 
@@ -104,7 +105,16 @@ def rank_correlation(means: Floats) -> float:
     "explain.group_reasons",
     title="Other reasons for other people?",
     needs={"model", "rows", "groups"},
-    sources=("lundberg2017", "anderson2001", "phipson2010", "holm1979", "benjamini1995", "zou2008", "balagopalan2022"),
+    sources=(
+        "lundberg2017",
+        "anderson2001",
+        "phipson2010",
+        "holm1979",
+        "benjamini1995",
+        "zou2008",
+        "balagopalan2022",
+        "freedman1983",
+    ),
 )
 def group_reasons(
     subject: Subject,
@@ -124,11 +134,13 @@ def group_reasons(
     difference between two groups, with an interval for all pairs at once; a permutation test says whether shuffled group
     labels would give as much, adjusted over features (Holm, Benjamini-Hochberg); the tables show all features, the single
     figures the `features` that move answers most. One global test asks the same of all
-    features together (`reasons_p`, `directions_p`). `reason_distance` compares the mixes of reasons: 0 where every feature
+    features together (`reasons_p`, `directions_p`). `same_value_p` compares people with about the same value of a feature: for
+    them it should count alike whatever their group, if the model adds up its features. `reason_distance` compares the mixes of reasons: 0 where every feature
     has the same share in all groups, 1 where two groups share no reason. All are against one background, shared by all.
 
-    A difference may come from the people as well as from the model: who differs more from the average in income is judged
-    more by income. That a signed difference is found means that this feature moves the groups apart, and is not by itself
+    A difference in the means may come from the people as well as from the model: who differs more from the average in income
+    is judged more by income; a difference at the same value comes from the model, or (link "identity") from the scale of
+    probabilities, which is curved: look at link = "logit" too. That a signed difference is found means that this feature moves the groups apart, and is not by itself
     a wrong; that none is found with few people is no proof that there is none.
     """
     chosen = sampled_rows(subject, context, rows)
@@ -146,18 +158,29 @@ def group_reasons(
         among = np.isin(values, there) & ~np.isnan(found.values).any(axis=1)
         labels = np.searchsorted(there, values[among])
         levels = tuple(codes.levels[code] for code in there)
-        part = _Part(attribute=attribute, levels=levels, labels=labels, values=_unrounded(found.values[among]))
+        data = np.full_like(found.values, np.nan) if found.data is None else found.data
+        part = _Part(
+            attribute=attribute,
+            levels=levels,
+            labels=labels,
+            values=_unrounded(found.values[among]),
+            data=data[among],
+        )
         yield from _compare(found, part, permutations, features, seed, context.confidence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """The people whose group is known: their group (n,), as a place among the levels, and attributions (n, features)."""
+    """The people whose group is known: their group (n,), as a place among the levels, and attributions (n, features).
+
+    data (n, features): what the features were, NaN for one that is no single number.
+    """
 
     attribute: str
     levels: tuple[str, ...]
     labels: Ints
     values: Floats
+    data: Floats
 
 
 def _unrounded(values: Floats) -> Floats:
@@ -174,6 +197,8 @@ def _compare(
     signed = group_test(direction, part.labels, groups, permutations=permutations, seed=seed)
     yield _p("reasons_p", stronger, part, "mean |shap|")
     yield _p("directions_p", signed, part, "mean shap")
+    matched = matched_test(direction, part.data, part.labels, permutations=permutations, seed=seed)
+    yield _matched_p(matched, found, part)
     yield _distance(part, permutations, seed, level)
     yield _ranks(stronger, part)
     shown = np.sort(np.argsort(-strength.mean(axis=0), kind="stable")[: max(0, most)])
@@ -190,6 +215,7 @@ def _compare(
             yield _difference(name, values[:, column], part, where, test.p_holm[column], found, level)
     yield _table(found, part, stronger, "reasons", "mean |shap|")
     yield _table(found, part, signed, "directions", "mean shap")
+    yield _matched_table(found, part, matched)
 
 
 def _p(name: str, test: GroupTest, part: _Part, what: str) -> Measure:
@@ -198,6 +224,32 @@ def _p(name: str, test: GroupTest, part: _Part, what: str) -> Measure:
         value=test.p_global,
         where={part.attribute: ALL},
         note=f"{what} of all features together, {test.permutations} shuffles of the groups over {len(part.labels)} people",
+    )
+
+
+def _matched_p(test: Matched, found: Attribution, part: _Part) -> Measure:
+    where = {part.attribute: ALL}
+    if np.isnan(test.p_holm).all():
+        why = "no feature counts differently among people of the same value, or no two groups share a value"
+        return Measure(name="same_value_p", value=None, where=where, note=why)
+    first = int(np.nanargmin(test.p_holm))
+    note = f"the smallest of all features' p values after Holm's adjustment, that of {found.features[first]}"
+    return Measure(name="same_value_p", value=float(test.p_holm[first]), where=where, note=note)
+
+
+def _matched_table(found: Attribution, part: _Part, test: Matched) -> Table:
+    order = np.argsort(-np.nan_to_num(test.gap, nan=-1.0), kind="stable")
+    lines: list[tuple[Cell, ...]] = [
+        (found.features[k], *(None if np.isnan(x) else float(x) for x in (test.gap[k], test.p[k], test.p_holm[k])))
+        for k in order
+    ]
+    return Table(
+        name=f"same_value_{part.attribute}",
+        title=f"Among people with about the same value of a feature: how differently it counts by {part.attribute}",
+        columns=("feature", "mean gap of shap", "p", "p (Holm)"),
+        rows=tuple(lines),
+        note="groups shuffled among people of like values; a gap of random groups is above 0 too: read it with its p. "
+        "Empty where groups share no value, and without p where the value alone settles the attribution",
     )
 
 
