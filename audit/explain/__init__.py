@@ -13,10 +13,10 @@ from audit.explain.counterfactual import counterfactuals as counterfactuals
 from audit.explain.games import Game as Game
 from audit.explain.games import game as game
 from audit.explain.games import value_table as value_table
-from audit.explain.gradients import integrated_gradients as integrated_gradients
 from audit.explain.masking import Masker as Masker
 from audit.explain.masking import masker as masker
 from audit.explain.masking.tabular import one_hot_groups as one_hot_groups
+from audit.explain.path_gradients import integrated_gradients as integrated_gradients
 from audit.explain.reason_codes import Reason as Reason
 from audit.explain.reason_codes import ReasonCodes as ReasonCodes
 from audit.explain.reason_codes import reason_codes as reason_codes

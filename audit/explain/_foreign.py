@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.core import Floats, Ints, Model, UsageError
+from audit.core import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from audit.explain.attribution import Attribution
 
 
-class Differentiable(Protocol):
-    """What the offer "gradients" stands for."""
-
-    def attribution_point(self, inputs: Any, targets: Ints | None = None) -> tuple[Tensor, Any]:
-        """The leaf (n, ...) and the function from leaves (m n, ...) to the log-odds (m n,) of the rows' target classes."""
-        ...
+Forward = Callable[[Any], Any]
 
 
 @contextmanager
@@ -42,33 +38,46 @@ def lent(seed: int) -> Iterator[None]:
             np.random.set_state(kept_numpy)  # noqa: NPY002 (put back)
 
 
-def integrated_gradients(
-    model: Model, inputs: Any, baseline: Any, steps: int, *, seed: int = 0
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Integrated gradients of the log-odds from one baseline (one row of inputs), by captum.
+def deep_lift(module: nn.Module, forward: Forward, leaf: Tensor, start: Tensor) -> Tensor:
+    """DeepLIFT (rescale rule) of forward (n,) from start to leaf (n, ...), by captum; raises ModelError.
 
-    Returns values (n, d), delta (n,) = sum of values - (f(input) - f(baseline)), f(input) (n,), f(baseline) (n,).
+    forward must run `module`, whose layers get captum's hooks: give a copy.
     """
+    from captum.attr import DeepLift
+
+    whole = _whole(module, forward)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that hooks are set
+        try:
+            found: Tensor = DeepLift(whole).attribute(leaf, start)
+        except (AssertionError, AttributeError, RuntimeError, TypeError) as error:
+            raise ModelError(f"captum's DeepLIFT cannot follow this module: {type(error).__name__}: {error}") from error
+    return found.detach()
+
+
+def guided_backprop(module: nn.Module, forward: Forward, leaf: Tensor) -> Tensor:
+    """Guided backpropagation of forward (n,) at leaf (n, ...), by captum; forward must run `module`: give a copy."""
+    from captum.attr import GuidedBackprop
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that hooks are set
+        found: Tensor = GuidedBackprop(_whole(module, forward)).attribute(leaf)
+    return found.detach()
+
+
+def _whole(module: nn.Module, forward: Forward) -> nn.Module:
+    """A module that computes forward and has `module` inside, where captum looks for layers."""
     import torch
-    from captum.attr import IntegratedGradients
 
-    differentiable: Differentiable = model  # type: ignore[assignment]
-    leaf, forward = differentiable.attribution_point(inputs)
-    start = differentiable.attribution_point(baseline)[0].detach().expand_as(leaf)
-    leaf = leaf.detach()
-    # cuDNN cannot run recurrent layers backward in eval mode
-    with lent(seed), torch.backends.cudnn.flags(enabled=False), torch.enable_grad():
-        values = IntegratedGradients(forward, multiply_by_inputs=True).attribute(
-            leaf, start, n_steps=steps, method="gausslegendre", internal_batch_size=max(4096, len(leaf))
-        )
-        with torch.no_grad():
-            ends = forward(leaf), forward(start)
-    values, high, low = (_array(part) for part in (values, *ends))
-    return values, values.sum(axis=1) - (high - low), high, low
+    class Whole(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside = module
 
+        def forward(self, leaf: Tensor) -> Any:
+            return forward(leaf)
 
-def _array(tensor: Tensor) -> Floats:
-    return np.asarray(tensor.detach().double().cpu().numpy())
+    return Whole().eval()
 
 
 def to_shap(attribution: Attribution) -> Any:

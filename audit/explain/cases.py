@@ -28,7 +28,7 @@ from audit.data.tabular import Tabular
 from audit.explain import views
 from audit.explain.attribution import Attribution
 from audit.explain.games import Link
-from audit.explain.gradients import integrated_gradients
+from audit.explain.path_gradients import integrated_gradients
 from audit.explain.ranks import rank_correlations
 from audit.explain.sample import costs, game_of, model_and_inputs, seed_of, shapley_of
 from audit.registry import check

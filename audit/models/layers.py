@@ -5,8 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from audit.core import ModelError, Output
 
@@ -35,14 +39,14 @@ def opened(module: nn.Module, output: Output) -> tuple[nn.Module, Output]:
     """
     shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     try:
-        found = copy.deepcopy(module, shared).eval()  # type: ignore[arg-type]
+        found = copy.deepcopy(module, shared).eval()
     except Exception as error:
         raise ModelError(
             f"{type(module).__name__} cannot be copied, and its own layers are not touched: {error}"
         ) from error
     for each in found.modules():
         if getattr(each, "inplace", False) is True:
-            each.inplace = False
+            setattr(each, "inplace", False)  # noqa: B010 (an attribute that only some modules have)
     if output == "probability" and isinstance(found, nn.Sequential) and _squashing(found):
         return found, "logit"
     return found, output
@@ -59,3 +63,34 @@ def _squashing(module: nn.Sequential) -> bool:
         module[-1] = nn.Identity()
         return True
     return False
+
+
+class _Relus(TorchFunctionMode):
+    """Counts the calls of ReLU, be it a module's or a function's."""
+
+    _names = frozenset({F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += func in self._names
+        return func(*args, **(kwargs or {}))
+
+
+def relus(module: nn.Module, run: Callable[[], Any]) -> tuple[int, int]:
+    """How often one run calls ReLU as a module, and how often as a function."""
+    seen: list[nn.Module] = []
+    handles = [
+        each.register_forward_hook(lambda module, arguments, output: seen.append(module))
+        for each in module.modules()
+        if isinstance(each, nn.ReLU)
+    ]
+    try:
+        with torch.no_grad(), _Relus() as counted:
+            run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return len(seen), counted.calls - len(seen)
