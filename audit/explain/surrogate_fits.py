@@ -257,10 +257,10 @@ def _standard_errors(near: Neighbours, sums: Moments, inverse: Floats, found: Fl
     slopes = found.astype(np.float32)
     fitted = slopes @ single if single.ndim == 2 else (slopes[:, None] @ single)[:, 0]
     start = (found * sums.mean).sum(axis=1)
-    score = (near.targets - sums.level[:, None]).astype(np.float32)
+    score = np.empty(near.targets.shape, dtype=np.float32)
+    np.subtract(near.targets, (sums.level - start)[:, None], out=score, casting="same_kind")
     score -= fitted
-    score += start.astype(np.float32)[:, None]
-    score *= near.weights.astype(np.float32)
+    np.multiply(score, near.weights, out=score, casting="same_kind")
     if near.pairs is None:
         second = _own_sums(single, score, (np.ones((len(found), 1), dtype=np.float32),))
     else:

@@ -139,32 +139,36 @@ class Law:
         """What a surrogate is fitted to: targets (r, s), outputs (r,) of the rows read; width of the kernel."""
         labelled = np.array([levels is not None for levels in self.levels])
         here = rows.steps[self.numbers].T
-        distance = self._number_distance(drawn, here)
+        powers = self._number_powers(drawn, here, width)
         design: Matrix = drawn.steps
         if not self.shares_design:
             design = (drawn.codes == rows.codes.T[:, :, None]).astype(np.float64 if len(self.numbers) else np.float32)
             steps = drawn.steps[self.numbers]
             design[:, self.numbers] = steps + here[:, :, None] if self.around else steps
-            distance = distance + len(self.labels) - np.matmul(labelled.astype(design.dtype), design)
+            same = np.matmul(labelled.astype(design.dtype), design)
+            powers += (same - len(self.labels)) / (2 * width**2)
         return Neighbours(
             design=design,
             targets=targets,
-            weights=np.exp(distance * (-0.5 / width**2)),
+            weights=np.exp(powers, out=powers),
             anchor=np.where(labelled, 1.0, rows.steps.T),
             outputs=outputs,
             pairs=pairs,
         )
 
-    def _number_distance(self, drawn: Drawn, here: Floats) -> Floats:
-        """Squared distance (r, s) between rows and perturbations over the columns that keep their numbers."""
+    def _number_powers(self, drawn: Drawn, here: Floats, width: float) -> Floats:
+        """Minus the squared distance between rows (r, k) and perturbations (r, s), over 2 width^2, in one product.
+
+        Over the columns that keep their numbers; around a row its own place does not count.
+        """
         steps = drawn.steps[self.numbers]
-        length = (steps**2).sum(axis=0)
-        if self.around or not len(steps):
-            return np.repeat(length[None], len(here), axis=0)
-        distance = (-2 * here) @ steps
-        distance += length
-        distance += (here**2).sum(axis=1)[:, None]
-        return np.asarray(np.maximum(distance, 0.0, out=distance))
+        one = np.ones((len(here), 1))
+        length = (steps**2).sum(axis=0, keepdims=True)
+        if self.around:
+            return np.asarray(one @ length / (-2 * width**2))
+        left = np.concatenate([2 * here, one, (here**2).sum(axis=1, keepdims=True)], axis=1)
+        right = np.concatenate([steps, -length, np.full_like(length, -1.0)])
+        return np.asarray(left @ (right / (2 * width**2)))
 
 
 def law_of(background: Tabular, inputs: Tabular, space: Space) -> Law:

@@ -8,7 +8,7 @@ from little_models import Plain, sigmoid, table
 
 from audit.explain import game
 from audit.explain import lime as ours
-from audit.explain.surrogate import _closeness, _coalitions
+from audit.explain.surrogate_draws import closeness, coalitions
 from audit.explain.surrogate_fits import Neighbours, fit, moments
 from audit.explain.surrogate_selection import select
 from audit.explain.surrogate_tabular import law_of
@@ -119,7 +119,7 @@ def fitted(present, outputs):
     near = Neighbours(
         design=present[1:].T.astype(np.float64),
         targets=outputs[None, 1:],
-        weights=_closeness(present[1:], 0.25)[None],
+        weights=closeness(present[1:], 0.25)[None],
         anchor=np.ones((1, present.shape[1])),
         outputs=outputs[:1],
     )
@@ -164,7 +164,7 @@ def test_texts_have_limes_kernel_law_and_coefficients():
     expected = dict(found.local_exp[1])
     np.testing.assert_allclose(mine.coefficients[0], [expected[each] for each in range(6)], atol=1e-8)
     np.testing.assert_allclose([mine.intercept[0], mine.r2[0]], [found.intercept[1], found.score], atol=1e-8)
-    drawn = _coalitions(6, 4000, True, np.random.default_rng(0)).sum(axis=1)
+    drawn = coalitions(6, 4000, True, np.random.default_rng(0)).sum(axis=1)
     theirs, here = (np.bincount(each, minlength=7) / len(each) for each in (present[1:].sum(axis=1), drawn))
     np.testing.assert_allclose(here, theirs, atol=0.03)
     assert here[6] == 0
