@@ -6,7 +6,9 @@ from little_models import Plain, context, sigmoid, subject, table
 
 from audit.core import Curve, NotApplicable, Table, UsageError
 from audit.explain import game
-from audit.explain.ale import accumulated_local_effects, ale, ale_pair, bin_of, cut, level_order
+from audit.explain.ale import accumulated_local_effects
+from audit.explain.ale_pairs import ale_pair
+from audit.explain.ale_steps import ale, bin_of, cut, level_order
 
 
 def numbers(function, x, **facts):

@@ -9,13 +9,8 @@ from scipy.stats import permutation_test, spearmanr
 
 from audit.core import ALL, DataSpec, Measure, ModelSpec, Spec, Table
 from audit.data.worlds.credit import credit
-from audit.explain.group_reasons import (
-    group_means,
-    group_reasons,
-    group_test,
-    rank_correlation,
-    reason_distance,
-)
+from audit.explain.group_reasons import group_reasons
+from audit.explain.group_tests import group_means, group_test, rank_correlation, reason_distance
 from audit.models.oracle import oracle
 
 

@@ -13,8 +13,8 @@ from audit import stats
 from audit.core import Measure, NotApplicable, UsageError
 from audit.data.images import Images
 from audit.explain import game
+from audit.explain.influences import performance
 from audit.explain.permutation_importance import (
-    performance,
     permutation,
     permutation_importance,
     shuffles,
