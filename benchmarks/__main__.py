@@ -5,14 +5,14 @@ import importlib
 import os
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS"):
     os.environ[_name] = "1"  # one thread, on both sides; read when the libraries are first imported
 
 from benchmarks.harness import Case, peak_here, run  # noqa: E402
 
-QUICK, FULL = (100_000,), (100_000, 1_000_000)
+QUICK, FULL, EXPLAINED = (100_000,), (100_000, 1_000_000), (256,)
 WARM_UP = 1_000
 
 
@@ -31,14 +31,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the cases that the command line names."""
     known = cases()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of {', '.join(known)}")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"cases, or what their names begin with: {', '.join(known)}"
+    )
     parser.add_argument("--all", action="store_true", help="every case")
     parser.add_argument("--quick", action="store_true", help="small sizes, and a part of the peer's slowest work")
     parser.add_argument("--size", type=int, help="rows, instead of the sizes of the case")
     parser.add_argument("--peak", choices=("ours", "theirs"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    names = list(known) if options.all else options.names
-    unknown = [name for name in names if name not in known]
+    named = {name: _beginning(name, known) for name in options.names}
+    names = list(known) if options.all else list(dict.fromkeys(name for found in named.values() for name in found))
+    unknown = [name for name, found in named.items() if not found]
     if unknown or not names:
         parser.error(f"allowed names are {', '.join(known)}; got {', '.join(unknown) or 'none'}")
     if options.peak:
@@ -50,8 +53,18 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if met else 1
 
 
+def _beginning(name: str, known: Iterable[str]) -> list[str]:
+    """The case of that name, or all whose names begin with it and a hyphen."""
+    return [each for each in known if each == name or each.startswith(f"{name}-")]
+
+
 def sizes(name: str, quick: bool) -> tuple[int, ...]:
-    """The numbers of rows that a case is run with: what a bootstrap of counts costs does not depend on them."""
+    """The numbers of rows that a case is run with: what a bootstrap of counts costs does not depend on them.
+
+    Explanations are compared on as many rows as the peer can be waited for.
+    """
+    if name.startswith("explain-"):
+        return EXPLAINED
     return QUICK if quick or name == "bootstrap" else FULL
 
 
