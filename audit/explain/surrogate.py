@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -15,55 +14,6 @@ from audit.explain.surrogate_draws import Plan, Space, binary, finite, table
 from audit.explain.surrogate_fits import Fit, Neighbours, fit, moments
 from audit.explain.surrogate_selection import Selection, select
 from audit.registry import explainer
-
-
-@dataclass(slots=True, kw_only=True)
-class _Found:
-    """What has been found so far: values, se (rows, most players); base, r2, mass (rows,)."""
-
-    values: Floats
-    se: Floats
-    base: Floats
-    r2: Floats
-    mass: Floats
-    evaluations: int
-
-    @classmethod
-    def blank(cls, game: Game, outputs: Floats) -> _Found:
-        """Nothing yet, but the outputs of the rows themselves."""
-        shape = len(game), _most(game)
-        nothing = np.full(len(game), np.nan)
-        return cls(
-            values=np.full(shape, np.nan),
-            se=np.full(shape, np.nan),
-            base=outputs.copy(),
-            r2=nothing,
-            mass=np.full(len(game), np.inf),
-            evaluations=len(game),
-        )
-
-    def take(self, rows: Ints, fitted: Fit, evaluations: int) -> None:
-        """The fits of some rows, and what they cost."""
-        players = fitted.coefficients.shape[1]
-        self.values[rows, :players], self.se[rows, :players] = fitted.coefficients, fitted.se
-        self.base[rows], self.r2[rows], self.mass[rows] = fitted.intercept, fitted.r2, fitted.mass - 1
-        self.evaluations += evaluations
-
-    def note(self, ridge: float, samples: int) -> str:
-        """What a reader must know of rows whose surrogate says little."""
-        rows, players = self.values.shape
-        away = self.mass < ridge
-        far, flat = int(away.sum()), int((np.isnan(self.r2) & ~away).sum())
-        notes = (
-            (flat, f"R2 is undefined for {flat} of {rows} rows: the output does not vary around them"),
-            (
-                far,
-                f"{far} of {rows} rows lie so far from their perturbations that the ridge outweighs those and the "
-                "values shrink to 0",
-            ),
-            (samples <= players + 1, f"no standard errors: {samples} samples are too few for {players} players"),
-        )
-        return "; ".join(text for said, text in notes if said)
 
 
 @explainer(
@@ -105,13 +55,13 @@ def lime(
     outputs = finite(game.outputs(), "the rows explained")
     parts = binary(game, outputs, plan) if space == "binary" else table(game, outputs, plan)
     looped = parts if track is None else track(parts, "LIME")
-    found = _Found.blank(game, outputs)
-    for rows, near, spent in looped:
-        found.take(rows, _surrogate(near, ridge, features, selection, samples), spent)
+    fits = [(rows, _surrogate(near, ridge, features, selection, samples), spent) for rows, near, spent in looped]
+    found = _assembled(game, outputs, [(rows, each) for rows, each, _ in fits])
+    evaluations = len(game) + sum(spent for *_, spent in fits)
     return attribution(
         game,
-        found.values,
-        base=found.base,
+        found.coefficients,
+        base=found.intercept,
         outputs=outputs,
         method=f"LIME, {space} space, {samples} perturbations" + (" shared by all rows" if shared else " a row"),
         params={
@@ -124,12 +74,12 @@ def lime(
             "shared": shared,
         },
         seed=seed,
-        evaluations=found.evaluations,
-        forwards=float(found.evaluations),
+        evaluations=evaluations,
+        forwards=float(evaluations),
         complete=False,
         se_sampling=found.se,
         fit=found.r2,
-        note=found.note(ridge, samples),
+        note=_note(found, ridge, samples),
     )
 
 
@@ -138,6 +88,32 @@ def _surrogate(near: Neighbours, ridge: float, features: int | None, selection: 
     players = near.anchor.shape[1]
     chosen = select(sums, near.anchor, players if features is None else features, selection, samples + 1)
     return fit(near, ridge, chosen, sums)
+
+
+def _assembled(game: Game, outputs: Floats, parts: list[tuple[Ints, Fit]]) -> Fit:
+    """The fits of all rows, NaN behind a row's last player; a row without any has its output for an intercept."""
+    shape = len(game), _most(game)
+    values, se, r2 = np.full(shape, np.nan), np.full(shape, np.nan), np.full(len(game), np.nan)
+    intercept, mass = outputs.copy(), np.full(len(game), np.inf)
+    for rows, part in parts:
+        players = part.coefficients.shape[1]
+        values[rows, :players], se[rows, :players] = part.coefficients, part.se
+        intercept[rows], r2[rows], mass[rows] = part.intercept, part.r2, part.mass
+    return Fit(coefficients=values, intercept=intercept, r2=r2, se=se, mass=mass)
+
+
+def _note(found: Fit, ridge: float, samples: int) -> str:
+    """What a reader must know of rows whose surrogate says little."""
+    rows, players = found.coefficients.shape
+    away = found.mass - 1 < ridge  # the row itself has weight 1
+    far, flat = int(away.sum()), int((np.isnan(found.r2) & ~away).sum())
+    lost = f"{far} of {rows} rows lie so far from their perturbations that the ridge outweighs those"
+    notes = (
+        (flat, f"R2 is undefined for {flat} of {rows} rows: the output does not vary around them"),
+        (far, f"{lost} and the values shrink to 0"),
+        (samples <= players + 1, f"no standard errors: {samples} samples are too few for {players} players"),
+    )
+    return "; ".join(text for said, text in notes if said)
 
 
 def _space(game: Game, space: Space | None) -> Space:
