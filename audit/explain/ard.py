@@ -20,7 +20,7 @@ FITTED = 384  # pairs that relevances are fitted to, at most; values come from a
 STEPS = 40
 STARTS = tuple((size, power) for size in (0.02, 0.05, 0.1, 0.2, 0.4) for power in (0.0, 0.5, 1.0))
 LEAST, MOST = 1e-4, 0.95  # of a relevance
-SPREAD = 1.0  # of the log-odds of relevances around their mean: a normal prior, without which few coalitions over-fit
+SPREAD = 0.7  # of the log-odds of relevances around their mean: a normal prior, without which few coalitions over-fit
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 NODES, WEIGHTS = (_NODES + 1) / 2, _WEIGHTS / 2
 
@@ -145,7 +145,21 @@ def solved(present: Coalitions, odd: Floats, relevance: Relevance) -> tuple[Floa
     scale = max(float((white[0] ** 2).mean()), np.finfo(float).tiny)
     left = np.maximum(variance - (white[1:] ** 2).sum(axis=1), 0.0)
     misfit = len(signs) / 2 * math.log(scale) + float(np.log(np.diag(lower)).sum())
-    return white[1:] @ white[0], np.sqrt(scale * left), misfit
+    return white[1:] @ white[0], np.sqrt(scale * left * _doubt(lower, white[0], scale, len(left))), misfit
+
+
+def _doubt(lower: Floats, white: Floats, scale: float, players: int) -> float:
+    """By what the variance of a fitted prior is too small, at least 1.
+
+    One number was fitted for each player and one for them all, which takes degrees of freedom; and pairs may be further
+    from what the others say of them than the prior has it (rasmussen2006, 5.12).
+    """
+    from scipy.linalg import lapack, solve_triangular
+
+    weights = solve_triangular(lower, white, lower=True, trans=1, check_finite=False)
+    inverse = lapack.dpotri(lower, lower=1)[0]
+    apart = float((weights[1:] ** 2 / np.diag(inverse)[1:]).mean()) / scale if len(white) > 1 else 1.0
+    return max(apart, 1.0) * len(white) / max(len(white) - players - 1, 1)
 
 
 def covariance(signs: Floats, relevance: Relevance) -> Floats:
