@@ -11,14 +11,14 @@ import numpy as np
 from audit.core import Cell, Floats, Ints, UsageError
 from audit.data.tabular import Tabular
 from audit.explain.actions import Scale, actions_of
-from audit.explain.games import Game, Link
+from audit.explain.games import MAX_BYTES, Game, Link
 from audit.explain.search import Favourable, Flags, Points, Search, joined
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ALREADY = "decided favourably as it is"
-BLOCK = 64  # rows searched together
+BLOCK = 512  # rows searched together, fewer where the background is large
 NEAREST = 4  # points of a row that are improved at a time
 
 
@@ -115,8 +115,9 @@ def counterfactuals(
     before = search.answers(Points(values=search.origin, owner=everyone))
     wanted = everyone[~search.good(before) & bool(len(acts.place))]
     picked: dict[int, Floats] = {}
-    for at in range(0, len(wanted), BLOCK):
-        picked |= _pick(search, candidates(search, wanted[at : at + BLOCK]), count)
+    block = max(1, min(BLOCK, 4 * MAX_BYTES // (8 * search.people * len(game.masker.inputs.columns))))
+    for at in range(0, len(wanted), block):
+        picked |= _pick(search, candidates(search, wanted[at : at + block]), count)
     return _result(search, before, picked, count, immutable, monotone, scale)
 
 
@@ -125,13 +126,13 @@ def candidates(search: Search, rows: Ints) -> Points:
     free = np.zeros((len(rows), len(search.actions.names)), dtype=np.bool_)
     parts = [search.from_people(rows)]
     parts += [search.nearest(search.greedy(rows, free, by=by), NEAREST) for by in ("ratio", "gain")]
-    parts = [search.pull_back(joined(parts))]
     barred = free.copy()
     for _ in range(2):  # without the features that matter most, others show themselves
         best = search.nearest(joined(parts), 1)
         here = np.searchsorted(rows, best.owner)
         barred[here, search.price(best).argmax(axis=1)] = True
-        parts.append(search.pull_back(search.nearest(search.greedy(rows, barred, by="ratio"), NEAREST)))
+        parts.append(search.nearest(search.greedy(rows, barred, by="ratio"), NEAREST))
+    parts = [search.pull_back(joined(parts))]
     for _ in range(2):
         swapped = search.exchange(search.nearest(joined(parts), 1))
         parts.append(search.pull_back(swapped))

@@ -174,18 +174,17 @@ class Search:
 
         Every point twice: with the dearest change taken back first, and with the cheapest.
         """
-        both = []
-        for sign in (-1, 1):
-            now = points
-            price = self.price(now)
+        both = joined([points, points])
+        sign = np.repeat([-1.0, 1.0], len(points))[:, None]
+        for halve in (False, True):  # what can go altogether goes first: few changes are better than many small ones
+            price = self.price(both)
             order = np.argsort(np.where(price > 0, sign * price, np.inf), axis=1, kind="stable")
             for place in range(int((price > 0).sum(axis=1).max(initial=0))):
-                now = self._pull(now, order[:, place])
-            both.append(now)
-        return joined(both)
+                both = self._pull(both, order[:, place], halve=halve)
+        return both
 
-    def _pull(self, points: Points, player: Ints) -> Points:
-        """Feature player (m,) of each point taken back altogether, or by halving where it is a number."""
+    def _pull(self, points: Points, player: Ints, *, halve: bool = True) -> Points:
+        """Feature player (m,) of each point taken back altogether, or (halve) as far as will do where it is a number."""
         each = np.arange(len(points))
         moved = np.flatnonzero(self.price(points)[each, player] > 0)
         if not len(moved):
@@ -196,7 +195,7 @@ class Search:
         back = Points(values=np.where(held, origin, values)[moved], owner=points.owner[moved])
         fine = self.good(self.answers(back))
         values[moved[fine]] = back.values[fine]
-        left = moved[~fine & self.actions.numeric[player[moved]]]
+        left = moved[~fine & self.actions.numeric[player[moved]] & halve]
         column = held.argmax(axis=1)
         left = left[~np.isnan(origin[left, column[left]])]
         low, high = origin[left, column[left]], values[left, column[left]]
