@@ -119,7 +119,9 @@ class Panel:
         if "policy" in self.attributes:
             return ()
         sure = {name for (_, name), slot in self.slots.items() if slot.measure.interval}
-        return tuple(name for name in self.names if not fmt.is_p_value(name) and (name in sure or not self.over))
+        # Bare points say little over all groups at once, or where the rows are methods and not people.
+        bare = not self.over and not {"method", "explainer"} & set(self.attributes)
+        return tuple(name for name in self.names if not fmt.is_p_value(name) and (name in sure or bare))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,12 +22,12 @@ def pictures(count=3, channels=2, height=5, width=7, seed=0):
 def test_a_grid_is_cut_off_at_the_edges():
     filler = masker(pictures(), size=3)
     assert filler.players[0] == (
-        "rows 0-2, columns 0-2",
-        "rows 0-2, columns 3-5",
-        "rows 0-2, column 6",
-        "rows 3-4, columns 0-2",
-        "rows 3-4, columns 3-5",
-        "rows 3-4, column 6",
+        "y 0-2, x 0-2",
+        "y 0-2, x 3-5",
+        "y 0-2, x 6",
+        "y 3-4, x 0-2",
+        "y 3-4, x 3-5",
+        "y 3-4, x 6",
     )
     owner = filler.owners()
     assert owner.shape == (3, 2, 5, 7)
@@ -37,9 +37,9 @@ def test_a_grid_is_cut_off_at_the_edges():
 
 def test_squares_by_default_are_seven_a_side_and_a_small_picture_is_one():
     assert len(masker(pictures(height=28, width=28)).players[0]) == 49
-    assert masker(pictures(), size=100).players == (("rows 0-4, columns 0-6",),) * 3
-    assert masker(pictures(height=1, width=1)).players == (("row 0, column 0",),) * 3
-    assert masker(pictures(), players="pixels").players[0][8] == "row 1, column 1"
+    assert masker(pictures(), size=100).players == (("y 0-4, x 0-6",),) * 3
+    assert masker(pictures(height=1, width=1)).players == (("y 0, x 0",),) * 3
+    assert masker(pictures(), players="pixels").players[0][8] == "y 1, x 1"
 
 
 OTHERS = {

@@ -97,16 +97,16 @@ def _squares(inputs: Images, unit: str, size: int | None) -> tuple[Ints, tuple[t
     down, right = math.ceil(height / side), math.ceil(width / side)
     owner = (np.arange(height) // side)[:, None] * right + np.arange(width) // side
     names = tuple(
-        f"{_span('row', row * side, min((row + 1) * side, height))}, "
-        f"{_span('column', column * side, min((column + 1) * side, width))}"
+        f"y {_span(row * side, min((row + 1) * side, height))}, x {_span(column * side, min((column + 1) * side, width))}"
         for row in range(down)
         for column in range(right)
     )
     return owner[None].astype(np.int64), (names,) * len(inputs)
 
 
-def _span(what: str, start: int, end: int) -> str:
-    return f"{what} {start}" if end - start == 1 else f"{what}s {start}-{end - 1}"
+def _span(start: int, end: int) -> str:
+    """Places from start to before end, in as few letters as a drawing has room for."""
+    return str(start) if end - start == 1 else f"{start}-{end - 1}"
 
 
 def _superpixels(inputs: Images, size: int | None) -> tuple[Ints, tuple[tuple[str, ...], ...]]:
