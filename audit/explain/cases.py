@@ -175,9 +175,10 @@ def _case(
     """The picture of one case and its figures; those of the second method stand in a column of their own."""
     if isinstance(inputs, Images):
         yield _picture(inputs, place, title)
-        yield replace(views.heat_map(shap, place, title=f"{title}: Shapley values"), name="shap")
+        row = title.partition(":")[0]
+        yield replace(views.heat_map(shap, place, title=f"{row}: Shapley values"), name="shap")
         if gradients is not None and np.isfinite(gradients.values[place]).any():
-            yield replace(views.heat_map(gradients, place, title=f"{title}: integrated gradients"), name="ig")
+            yield replace(views.heat_map(gradients, place, title=f"{row}: integrated gradients"), name="ig")
         return
     was = None
     if isinstance(inputs, Tabular) and shap.players[0] == inputs.columns:
