@@ -106,9 +106,11 @@ def _note(found: Fit, ridge: float, samples: int) -> str:
     """What a reader must know of rows whose surrogate says little."""
     rows, players = found.coefficients.shape
     away = found.mass - 1 < ridge  # the row itself has weight 1
-    far, flat = int(away.sum()), int((np.isnan(found.r2) & ~away).sum())
+    empty = int(np.isinf(found.mass).sum())
+    far, flat = int(away.sum()), int((np.isnan(found.r2) & ~away).sum()) - empty
     lost = f"{far} of {rows} rows lie so far from their perturbations that the ridge outweighs those"
     notes = (
+        (empty, f"{empty} of {rows} rows have no player to take away"),
         (flat, f"R2 is undefined for {flat} of {rows} rows: the output does not vary around them"),
         (far, f"{lost} and the values shrink to 0"),
         (samples <= players + 1, f"no standard errors: {samples} samples are too few for {players} players"),

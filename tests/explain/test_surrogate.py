@@ -181,6 +181,9 @@ def test_what_says_little_says_so():
     far = lime(game(Plain(curved), away, draws(40, seed=1)), space="continuous", samples=300)
     assert far.note.startswith("1 of 3 rows lie so far")
     assert np.abs(far.values[2]).max() < 1e-3
+    empty = lime(game(Plain(lambda x: (x == 3).any(axis=1) / 2), tokenised(["", "a b c"])), samples=400)
+    assert empty.note == "1 of 2 rows have no player to take away"
+    assert np.isnan(empty.values[0]).all()
     alone = lime(game(Plain(lambda x: sigmoid(x[:, 0])), draws(3, 1), draws(80, 1, seed=1)), samples=300)
     assert alone.values.shape == (3, 1)
     assert np.isfinite(alone.se_sampling).all()
