@@ -32,13 +32,20 @@ class Encoder(nn.Module):
     """Embeds ids, attends in nn.TransformerEncoder, and reads the first token or the mean over the words."""
 
     def __init__(
-        self, words: int, *, reads: str = "first", layers: int = 2, wide: int = 8, causal: bool = False
+        self,
+        words: int,
+        *,
+        reads: str = "first",
+        layers: int = 2,
+        wide: int = 8,
+        causal: bool = False,
+        nested: bool = False,
     ) -> None:
         super().__init__()
         self.table = nn.Embedding(words, wide, padding_idx=0)
         self.places = nn.Parameter(torch.randn(1, 16, wide))
         layer = nn.TransformerEncoderLayer(wide, 2, 16, batch_first=True, dropout=0.3)
-        self.encoder = nn.TransformerEncoder(layer, layers)
+        self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=nested)
         self.head = nn.Linear(wide, 1)
         self.reads, self.causal = reads, causal
 
@@ -65,6 +72,7 @@ class Translator(nn.Module):
         self.places = nn.Parameter(torch.randn(1, 16, wide))
         self.start = nn.Parameter(torch.randn(1, 3, wide))
         self.both = nn.Transformer(wide, 2, 2, 2, 16, batch_first=True)
+        self.both.encoder.use_nested_tensor = False
         self.head = nn.Linear(wide, 1)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -96,6 +104,21 @@ class Shared(nn.Module):
         for _ in range(3):
             x = self.norm(x + self.attention(x, ids == 0))
         return self.head(x[:, 0])
+
+
+class PlantedAttention(nn.Module):
+    """One attention whose weights follow the place alone and whose values the word alone: log-odds = sum of weight * value.
+
+    Masking a word takes exactly weight * value away, since [MASK] has the value 0.
+    """
+
+    def __init__(self, values: Tensor, places: Tensor) -> None:
+        super().__init__()
+        self.values, self.places = nn.Parameter(values), nn.Parameter(places)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        scores = self.places[: ids.shape[1]].expand(len(ids), -1).masked_fill(ids == 0, float("-inf"))
+        return (scores[:, None, None].softmax(-1) @ self.values[ids][:, None, :, None]).reshape(-1)
 
 
 class SelfAttention(nn.Module):

@@ -7,25 +7,20 @@ a sign, they do not add up to the answer, and `explain.attention` compares them 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.core import Floats, Ints, MissingOffer, UsageError
-from audit.data.images import Images
-from audit.explain.attention_places import Query, checked, laid_out, real, seen_query, starts, supported
-from audit.explain.attribution import Attribution, attribution
-from audit.explain.games import Game, counted, value_table
+from audit.core import Floats, UsageError
+from audit.explain.attention_places import Query
+from audit.explain.attention_reading import explained
+from audit.explain.attribution import Attribution
+from audit.explain.games import Game
 from audit.registry import explainer
 
 if TYPE_CHECKING:
     from audit.models.attentions import Attentions
-
-BLOCK = 32  # texts whose attention weights are held at once, fewer where they are long
-BLOCK_BYTES = 2**28  # of the weights of 144 heads, which is as many as a usual encoder has
-PROBES = 4  # texts that show from which token the answer is read
-Make = Callable[["Attentions", Floats, Any], Floats]
 
 
 # ---------------------------------------------------------------------------------------------- arithmetic
@@ -205,85 +200,4 @@ def _read(maps: Floats, start: Floats) -> Floats:
     """The rows that the answer is read from: (n, tokens)."""
     if maps.shape[-2] != start.shape[-1]:
         raise UsageError(f"layer: attends from {maps.shape[-2]} tokens, the answer is read from {start.shape[-1]}")
-    return np.einsum("nq,nqk->nk", start, maps)
-
-
-def explained(
-    game: Game,
-    make: Make,
-    method: str,
-    query: Query | None,
-    params: dict[str, Any],
-    seed: int,
-    *,
-    gradients: bool = False,
-    layer: int = -1,
-) -> Attribution:
-    """An attribution from `make`, of attention, of how the answer is read (n, queries) and of inputs to (n, tokens)."""
-    offers = game.model.offers
-    for offer in ("attention", "gradients") if gradients else ("attention",):
-        if offer not in offers:
-            raise MissingOffer(f"{method} needs a model that offers {offer!r}; it offers {sorted(offers)}")
-    asked, counter = counted(game)
-    model: Any = asked.model
-    inputs, chosen = supported(game.masker.inputs), checked(query)
-    if chosen is None:
-        chosen = _probed(asked)
-    parts = []
-    for rows in blocks(inputs):
-        some = inputs.take(rows)
-        found = model.attention_gradients(some, game.targets[rows]) if gradients else model.attentions(some)
-        place = layer if -len(found.layers) <= layer < len(found.layers) else -1
-        start = starts(some, found.layers[place].shape[-2], chosen)
-        parts.append(laid_out(some, make(found, start, some), chosen))
-    base, outputs = ends(asked)
-    return attribution(
-        game,
-        game.masker.pool(np.concatenate(parts)),
-        base=base,
-        outputs=outputs,
-        method=f"{method}, read from the {_WORDS[chosen]}",
-        params={**params, "query": chosen},
-        seed=seed,
-        evaluations=counter.evaluations,
-        forwards=float(counter.evaluations + (2 * len(game) if gradients else 0)),
-        complete=False,
-        note="attention shows where the model looked, not why it answered so; the values do not add up to the output",
-    )
-
-
-_WORDS = {"first": "first token", "mean": "mean over the tokens", "last": "last token"}
-
-
-def query_of(game: Game) -> Query:
-    """The token that the model's answer is read from, seen on the longest inputs."""
-    return _probed(game)
-
-
-def _probed(game: Game) -> Query:
-    inputs, model = game.masker.inputs, game.model
-    told: Any = model
-    lengths = real(inputs, np.shape(inputs.values)[1], "mean").sum(axis=1)
-    rows = np.sort(np.argsort(-lengths, kind="stable")[:PROBES])
-    some = inputs.take(rows)
-    if "gradients" in model.offers:
-        return seen_query(told.attention_gradients(some, game.targets[rows]), some)
-    return seen_query(told.attentions(some), some)
-
-
-def blocks(inputs: Any) -> Iterator[Ints]:
-    """Row numbers, as many at a time as their weights fit the memory."""
-    tokens = 256 if isinstance(inputs, Images) else max(1, int(np.shape(inputs.values)[1]))
-    size = max(1, min(BLOCK, BLOCK_BYTES // (8 * 144 * tokens**2)))
-    for top in range(0, len(inputs), size):
-        yield np.arange(top, min(top + size, len(inputs)))
-
-
-def ends(game: Game) -> tuple[Floats, Floats]:
-    """The explained output (rows,) with no player present, and with all."""
-    both = np.zeros((2, len(game)))
-    for players, rows in game.by_players():
-        coalitions = np.array([[False], [True]]).repeat(players, axis=1)
-        for block, chosen, values in value_table(game, rows, coalitions):
-            both[np.ix_(chosen, block)] = values.mean(axis=2).T
-    return both[0], both[1]
+    return np.asarray(np.einsum("nq,nqk->nk", start, maps))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audit.core import Floats, Ints
-from audit.explain.attention import decoding, explained, heads_mean
+from audit.explain.attention import decoding, heads_mean
 from audit.explain.attention_places import Query, real
+from audit.explain.attention_reading import explained
 from audit.explain.attribution import Attribution
 from audit.explain.games import Game
 from audit.registry import explainer

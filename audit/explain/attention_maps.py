@@ -11,16 +11,9 @@ from audit import stats
 from audit.core import Cell, Context, Evidence, Floats, Interval, Measure, MissingOffer, NotApplicable, Subject, Table
 from audit.data.tabular import Tabular
 from audit.data.texts import Texts
-from audit.explain.attention import (
-    attention_chefer,
-    attention_raw,
-    attention_rollout,
-    blocks,
-    entropy,
-    query_of,
-    rollout,
-)
+from audit.explain.attention import attention_chefer, attention_raw, attention_rollout, entropy, rollout
 from audit.explain.attention_places import Query, real, supported
+from audit.explain.attention_reading import blocks, query_of
 from audit.explain.attribution import Attribution
 from audit.explain.games import Game, Link, value_table
 from audit.explain.ranks import rank_correlations

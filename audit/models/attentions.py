@@ -212,7 +212,8 @@ def _gradients(output: Tensor, calls: Sequence[_Call]) -> tuple[Floats, ...]:
     """Gradients of the rows' outputs (n,), one array (n, heads, queries, keys) a call; 0 where a call has no effect."""
     if not output.requires_grad:
         raise ModelError("no gradient reaches the attention weights (is the output detached or quantised?)")
-    found = torch.autograd.grad(output.sum(), [call.spot for call in calls], allow_unused=True)
+    spots: Any = [call.spot for call in calls]
+    found = torch.autograd.grad(output.sum(), spots, allow_unused=True)
     return tuple(
         np.zeros(tuple(call.weights.shape)) if each is None else _array(each.reshape(call.weights.shape))
         for each, call in zip(found, calls, strict=True)

@@ -18,6 +18,7 @@ TEXTS = texts()
 WORDS = len(TEXTS.vocabulary)
 KINDS = {
     "first": (Encoder, {}),
+    "nested": (Encoder, {"nested": True}),
     "mean": (Encoder, {"reads": "mean"}),
     "causal": (Encoder, {"reads": "last", "causal": True}),
     "translator": (Translator, {}),
