@@ -6,6 +6,10 @@ from audit.data.series import series as series
 from audit.data.texts import Texts as Texts
 from audit.data.texts import tokenised as tokenised
 from audit.explain import backgrounds as backgrounds
+from audit.explain.attention import attention_chefer as attention_chefer
+from audit.explain.attention import attention_raw as attention_raw
+from audit.explain.attention import attention_rollout as attention_rollout
+from audit.explain.attention_flow import attention_flow as attention_flow
 from audit.explain.attribution import Attribution as Attribution
 from audit.explain.backgrounds import Background as Background
 from audit.explain.counterfactual import Counterfactuals as Counterfactuals
