@@ -94,7 +94,7 @@ def _curve(game: Game, found: Accumulated, level: float) -> Curve:
         y=tuple(found.effect.tolist()),
         low=tuple((found.effect - half).tolist()),
         high=tuple((found.effect + half).tolist()),
-        x_label=found.feature,
+        x_label="value of the feature",
         y_label=f"change of the {output_of(game)}",
         n=found.rows,
         where={"feature": found.feature},

@@ -184,7 +184,7 @@ def _curves(game: Game, found: Dependence, level: float) -> Iterator[Curve]:
         y_label=f"change of the {output_of(game)}",
         n=len(found.ice),
         note=f"centred; the mean along the curve is {found.mean.mean():.4g}; band: {level:.0%} t interval over rows",
-        x_label=found.feature,
+        x_label="value of the feature",
         where={"feature": found.feature},
     )
     below, middle, above = (tuple(side.tolist()) for side in np.quantile(found.centred, [0.1, 0.5, 0.9], axis=0))
@@ -197,7 +197,7 @@ def _curves(game: Game, found: Dependence, level: float) -> Iterator[Curve]:
         y_label=f"change of the {output_of(game)}",
         n=len(found.ice),
         note="median of the centred individual curves; band: the middle 80 % of people, no interval",
-        x_label=found.feature,
+        x_label="value of the feature",
         where={"feature": found.feature},
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audit import stats
-from audit.core import Cell, Context, Evidence, Floats, Interval, Ints, Measure, Subject, Table, UsageError, suggest
+from audit.core import Context, Evidence, Floats, Interval, Ints, Measure, Subject, UsageError, suggest
 from audit.core import stream as stream_of
 from audit.explain.features import encoded, table_game, table_of, unit_of
 from audit.explain.games import MAX_BYTES, Game, Link, linked
@@ -199,8 +199,6 @@ def permutation(
                 _measure(game, each, within, len(np.unique(strata)), context.confidence) for each in costs.values()
             ]
     yield from found
-    for metric in used:
-        yield _bars([m for m in found if m.where["metric"] == metric and m.name == _NAMES[False]], metric)
 
 
 def _labels(subject: Subject, game: Game) -> Floats | Ints | None:
@@ -231,25 +229,4 @@ def _measure(game: Game, found: Permuted, within: bool, strata: int, level: floa
         interval=bounds,
         where=where,
         note=f"{how}, {len(found.each)} times (sd over shuffles {found.each.std():.2g})",
-    )
-
-
-def _bars(measures: list[Measure], metric: str) -> Table:
-    defined = sorted((m for m in measures if m.value is not None), key=lambda m: -(m.value or 0.0))
-    lines: list[tuple[Cell, ...]] = [
-        (m.where["feature"], m.value, *((m.interval.low, m.interval.high) if m.interval else (None, None)))
-        for m in defined
-    ]
-    word = {
-        "auc": "decrease of the AUC",
-        "accuracy": "decrease of the accuracy",
-        "score_change": "mean absolute change",
-    }
-    return Table(
-        name="permutation_importance",
-        title=f"Features by what shuffling costs: {word.get(metric, f'increase of {metric}')}",
-        columns=("feature", "importance", "low", "high"),
-        rows=tuple(lines),
-        note="shuffled among all rows",
-        view="bars",
     )

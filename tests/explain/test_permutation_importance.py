@@ -202,9 +202,7 @@ def test_the_check_ranks_the_features_and_does_not_depend_on_batches():
     assert auc["x0"].value > auc["x1"].value > auc["x2"].value == 0
     assert auc["x0"].interval.low > 0
     assert len(named(found, "conditional_permutation_importance")) == 6
-    bars = [e for e in found if not isinstance(e, Measure)]
-    assert [b.view for b in bars] == ["bars", "bars"]
-    assert bars[0].rows[0][0] == "x0"
+    assert len(found) == 12
     small = Plain(lambda v: sigmoid(v @ [1.5, -0.8, 0.0]), batch=7)
     assert list(permutation(credit_like(model=small), context())) == found
 
