@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.core import Floats, Ints, MissingOffer
+from audit.core import Floats, Ints, MissingOffer, UsageError
 from audit.data.images import Images
 from audit.explain.attention_places import Query, checked, laid_out, real, seen_query, starts, supported
 from audit.explain.attribution import Attribution, attribution
@@ -39,6 +39,8 @@ def explained(
     for offer in ("attention", "gradients") if gradients else ("attention",):
         if offer not in offers:
             raise MissingOffer(f"{method} needs a model that offers {offer!r}; it offers {sorted(offers)}")
+    if not len(game):
+        raise UsageError(f"{method} needs at least one input, got none")
     asked, counter = counted(game)
     model: Any = asked.model
     inputs, chosen = supported(game.masker.inputs), checked(query)
@@ -72,7 +74,7 @@ def query_of(game: Game) -> Query:
     inputs, model = game.masker.inputs, game.model
     told: Any = model
     lengths = real(inputs, np.shape(inputs.values)[1], "mean").sum(axis=1)
-    rows = np.sort(np.argsort(-lengths, kind="stable")[:PROBES])
+    rows = np.sort(np.argsort(-lengths, kind="stable")[: min(PROBES, len(next(blocks(inputs))))])
     some = inputs.take(rows)
     if "gradients" in model.offers:
         return seen_query(told.attention_gradients(some, game.targets[rows]), some)
