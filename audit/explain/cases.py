@@ -184,15 +184,16 @@ def _case(
     if isinstance(inputs, Tabular) and shap.players[0] == inputs.columns:
         was = [shown(inputs, place, k) for k in range(len(inputs.columns))]
     table = views.case(shap, place, title=title, was=was)
-    names = {"player": "feature", "what it was": "value", "value": "shap", "SE": "shap SE"}
+    called = {"player": "feature", "what it was": "value", "value": "shap", "SE": "shap SE"}
     if table.view == "tokens":
-        names = {"value": "shap", "SE": "shap SE"}
-    columns = tuple(names.get(column, column) for column in table.columns)
+        called = {"value": "shap", "SE": "shap SE"}
+    columns = tuple(called.get(column, column) for column in table.columns)
     note = "; ".join(filter(None, (table.note, reason)))
     if gradients is None:
         yield replace(table, columns=columns, note=note)
         return
-    order = [shap.players[place].index(str(row[0])) for row in table.rows]
+    names = shap.players[place]
+    order = range(len(names)) if table.view == "tokens" else [names.index(str(row[0])) for row in table.rows]
     other = tuple((*row, views.defined(gradients.values[place, k])) for row, k in zip(table.rows, order, strict=True))
     yield replace(table, columns=(*columns, "integrated gradients (log-odds)"), rows=other, note=note)
 

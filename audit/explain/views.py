@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from audit.explain.attribution import Attribution
 
 MOST = 12  # players in a swarm
+_AGAIN = re.compile(r" \(\d+\)$")  # what tells a word that comes twice from itself
 UNITS = {"identity": "probability", "logit": "log-odds"}
 
 
@@ -42,7 +44,8 @@ def case(found: Attribution, row: int, *, title: str = "", was: Sequence[Cell] |
     names = found.players[row]
     values, errors = found.values[row, : len(names)], error(found)[row, : len(names)]
     if found.kind == "texts":
-        lines = [(names[k], defined(values[k]), defined(errors[k])) for k in range(len(names))]
+        words = [_AGAIN.sub("", name) for name in names]
+        lines = [(words[k], defined(values[k]), defined(errors[k])) for k in range(len(names))]
         return Table(
             name="tokens",
             title=heading,
