@@ -16,7 +16,7 @@ from audit.core import Floats, Ints, UsageError
 
 Matrix = NDArray[np.float64] | NDArray[np.float32]
 _CHUNK = 4_000_000  # bytes of regressors held at once: what a processor keeps near
-_PAIRS = 64_000_000  # bytes of pairwise products that are worth their memory
+_PAIRS = 200_000_000  # bytes of pairwise products that are worth their memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
