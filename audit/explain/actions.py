@@ -15,6 +15,7 @@ from audit.explain.games import Game
 from audit.explain.masking.tabular import TabularMasker
 
 Scale = Literal["mad", "quantile"]
+LEAST = 1e-6  # the least price of a change, beside that of another category
 MOST_BLOCKS = 32  # different contents of a group of columns that are tried
 
 
@@ -24,7 +25,7 @@ class Actions:
 
     membership (players, columns): the columns of each. numeric: one column of numbers. whole: of whole numbers only. fixed:
     may not change. way: +1 may only rise, -1 only fall, 0 either. unit: price of one unit of a number; jump: of a change of
-    what is no number. ranks: every player's sorted values where the price is the shift in rank, else none. place, tried
+    what is no number. ranks: every player's sorted values where the price is the shift in rank (the share of people passed by), else none. place, tried
     (tries,), (tries, columns): the player that each value to try is for, and the value in that player's columns.
     """
 
@@ -49,16 +50,20 @@ class Actions:
             column = int(self.membership[player].argmax())
             step = np.abs(np.subtract(*(self._scaled(each[:, column], player) for each in (values, origin))))
             # Between a gap and a number there is no distance: it costs what a change of a category costs.
+            # Nothing is free, not even beyond the ranks that were seen.
             paid = np.where(np.isnan(step), self.jump[player], step * self.unit[player])
+            paid = np.maximum(paid, LEAST * self.jump[player])
             price[:, player] = np.where(differs[:, player], paid, 0.0)
         return price
 
     def _scaled(self, numbers: Floats, player: int) -> Floats:
         if not self.ranks:
             return numbers
-        known = self.ranks[player]
-        rank = (np.searchsorted(known, numbers, "left") + np.searchsorted(known, numbers, "right")) / 2
-        return np.where(np.isnan(numbers), np.nan, rank / max(len(known), 1))
+        known, times = np.unique(self.ranks[player], return_counts=True)
+        if not len(known):
+            return np.where(np.isnan(numbers), np.nan, 0.0)
+        middle = (np.cumsum(times) - times / 2) / times.sum()
+        return np.where(np.isnan(numbers), np.nan, np.interp(numbers, known, middle))
 
     def allowed(self, values: Floats, origin: Floats) -> NDArray[np.bool_]:
         """Whether each player (m, players) may have what values (m, columns) give it, starting from origin."""

@@ -28,7 +28,7 @@ class Counterfactuals:
 
     inputs (rows,): the rows as they are. changed[k]: the k-th version of every row, as inputs; where found (rows, count)
     is False it is the row itself. cost (rows, count): the price of the change, NaN where there is none; by_player (rows,
-    count, players): its parts. before (rows,), outputs (rows, count): the model's answers, asked again for the final values.
+    count, players): its parts. before (rows,), outputs (rows, count): the model's answers.
     reasons: why a row has no change, "" where it has one. unit: the price of one unit of each player that is a number (of
     a change, where it is none). evaluations: rows that the model was asked for.
     """
@@ -114,7 +114,7 @@ def counterfactuals(
     everyone = np.arange(len(game))
     before = search.answers(Points(values=search.origin, owner=everyone))
     wanted = everyone[~search.good(before) & bool(len(acts.place))]
-    picked: dict[int, Floats] = {}
+    picked: dict[int, tuple[Floats, Floats]] = {}
     block = max(1, min(BLOCK, 4 * MAX_BYTES // (8 * search.people * len(game.masker.inputs.columns))))
     for at in range(0, len(wanted), block):
         picked |= _pick(search, candidates(search, wanted[at : at + block]), count)
@@ -139,12 +139,14 @@ def candidates(search: Search, rows: Ints) -> Points:
     return joined(parts)
 
 
-def _pick(search: Search, points: Points, count: int) -> dict[int, Floats]:
-    """Row to its changes (k, columns): the cheapest, then those furthest from the chosen ones for their price."""
-    # Asked again as they will be reported: what does not hold the second time is no change.
-    points = points[search.good(search.answers(points))]
+def _pick(search: Search, points: Points, count: int) -> dict[int, tuple[Floats, Floats]]:
+    """Row to its changes (k, columns) and their outputs (k,): the cheapest, then those furthest from it for their price."""
+    # Asked once more, for the answers that are reported: what does not hold the second time is no change.
+    outputs = search.answers(points)
+    kept = search.good(outputs)
+    points, outputs = points[kept], outputs[kept]
     total = search.price(points).sum(axis=1)
-    picked: dict[int, Floats] = {}
+    picked: dict[int, tuple[Floats, Floats]] = {}
     for row in np.unique(points.owner):
         here = np.flatnonzero(points.owner == row)
         here = here[np.argsort(total[here], kind="stable")]
@@ -158,14 +160,14 @@ def _pick(search: Search, points: Points, count: int) -> dict[int, Floats]:
                 break
             chosen.append(int(here[worth.argmax()]))
         chosen[1:] = sorted(chosen[1:], key=lambda each: float(total[each]))
-        picked[int(row)] = points.values[chosen]
+        picked[int(row)] = (points.values[chosen], outputs[chosen])
     return picked
 
 
 def _result(
     search: Search,
     before: Floats,
-    picked: Mapping[int, Floats],
+    picked: Mapping[int, tuple[Floats, Floats]],
     count: int,
     immutable: tuple[str, ...],
     monotone: Mapping[str, int],
@@ -175,12 +177,12 @@ def _result(
     rows = len(inputs)
     values = np.repeat(inputs.values[:, None], count, axis=1)
     found = np.zeros((rows, count), dtype=np.bool_)
-    for row, versions in picked.items():
-        values[row, : len(versions)], found[row, : len(versions)] = versions, True
+    outputs = np.full((rows, count), np.nan)
+    for row, (versions, answers) in picked.items():
+        size = len(versions)
+        values[row, :size], found[row, :size], outputs[row, :size] = versions, True, answers
     each = Points(values=values.reshape(rows * count, -1), owner=np.repeat(np.arange(rows), count))
     parts = search.price(each).reshape(rows, count, -1)
-    outputs = np.full((rows, count), np.nan)
-    outputs[found] = search.answers(each[found.ravel()])
     columns = tuple(tuple(np.array(inputs.columns)[held].tolist()) for held in acts.membership)
     good, tried = search.good(before), len(acts.place)
     none = f"no feasible change found: {tried} values and {search.people} people were tried"

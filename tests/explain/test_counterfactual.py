@@ -135,7 +135,7 @@ def test_every_change_obeys_its_constraints_and_is_approved(seed, scale, count):
     players = {"job": names[4:]}
     found = counterfactuals(
         game(Plain(score), chosen, behind, players=players),
-        immutable=["debt"],
+        immutable=["debt"] if seed % 3 else [],
         monotone={"age": +1},
         scale=scale,
         count=count,
@@ -147,7 +147,10 @@ def test_every_change_obeys_its_constraints_and_is_approved(seed, scale, count):
         np.testing.assert_array_equal(new[~here], x[~here])
         assert (score(new[here]) >= 0.5).all()
         np.testing.assert_allclose(found.outputs[here, place], score(new[here]))
-        np.testing.assert_array_equal(new[:, 1], x[:, 1])
+        assert (found.cost[here, place] > 0).all()
+        assert all(found.words(row, place) for row in np.flatnonzero(here))
+        if seed % 3:
+            np.testing.assert_array_equal(new[:, 1], x[:, 1])
         assert (new[:, 2] >= x[:, 2]).all()
         assert (new[:, 2] == np.rint(new[:, 2])).all()
         moved = new != x
@@ -171,7 +174,8 @@ def test_costs_are_what_their_scale_says():
     new = found.changed[place].values[row]
 
     def rank(number, column):
-        return (np.mean(seen[:, column] < number) + np.mean(seen[:, column] <= number)) / 2
+        known = np.sort(seen[:, column])  # all different: the k-th has k - 1/2 of 64 people below it
+        return np.interp(number, known, (np.arange(64) + 0.5) / 64)
 
     price = [(5 if j == 0 else 1) * abs(rank(new[j], j) - rank(x[row, j], j)) for j in range(7)]
     np.testing.assert_allclose(found.by_player[row, place], price, atol=1e-12)
