@@ -15,10 +15,13 @@ from audit.data.tabular import Tabular
 from audit.explain.dependence import partial_dependence_pair
 from audit.explain.features import output_of, said
 from audit.explain.games import Game, Link, value_table
+from audit.explain.interactions import interactions
 from audit.explain.sample import game_of, sampled_rows, seed_of
 from audit.registry import check
 
 REPLICATES = 300
+MAPPED = 16  # players up to which all Shapley interactions are estimated
+SINGLE = 32  # rows over which their size is averaged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +114,7 @@ def coalitions_of(players: int, pairs: Sequence[tuple[int, int]]) -> list[tuple[
     "explain.interactions",
     title="Which features work together",
     needs={"model", "rows"},
-    sources=("friedman2008", "inglis2022", "efron1993"),
+    sources=("friedman2008", "inglis2022", "grabisch1999", "efron1993"),
 )
 def interactions_check(
     subject: Subject,
@@ -121,6 +124,7 @@ def interactions_check(
     background: int = 48,
     features: int = 5,
     most: int = 64,
+    budget: int = 512,
     link: Link = "identity",
 ) -> Iterator[Evidence]:
     """Does a feature work in the same way whatever the others are, or do some work only together?
@@ -129,8 +133,9 @@ def interactions_check(
     the others, H of a pair the share of the pair's effect that is joint: 0 where the effects just add up. Pairs are made of
     the `features` with the strongest joint effects. The strength is the same in the unit of the output: H alone can be large
     for a pair that hardly matters. Intervals are bootstraps over the explained rows and over the background together; they
-    are never below 0, and a model that is exactly additive gives exactly 0. A table shows the mean output over the strongest
-    pair.
+    are never below 0, and a model that is exactly additive gives exactly 0. One map shows the mean output over the strongest
+    pair, another (up to 16 features) how large the Shapley interaction of every pair is in single rows: what two features
+    do together in one answer, which may cancel out on average.
 
     On the scale of probabilities even a logistic model without any product of features has interactions, because the
     scale is curved; link = "logit" takes that away. Partial dependences mix in people who cannot exist.
@@ -159,6 +164,28 @@ def interactions_check(
     yield _table(game, results, strongest, context.confidence)
     if isinstance(game.masker.inputs, Tabular) and names == game.masker.inputs.columns:
         yield _matrix(game, *strongest[0])
+    if len(names) <= MAPPED:
+        few = game_of(subject, context, chosen[:SINGLE], background=background, link=link)
+        yield _shapley(few, budget, seed)
+
+
+def _shapley(game: Game, budget: int, seed: int) -> Table:
+    """The mean absolute Shapley interaction of every pair of players."""
+    names = shared_players(game)
+    found = interactions(game, budget=budget, seed=seed)
+    size = np.abs(found.values).mean(axis=0)
+    lines: list[tuple[Cell, ...]] = [
+        (name, *(None if np.isnan(each) else each for each in line))
+        for name, line in zip(names, size.tolist(), strict=True)
+    ]
+    return Table(
+        name="shapley_interactions",
+        title=f"Mean absolute Shapley interaction of each pair, on the {output_of(game)}",
+        columns=("feature", *names),
+        rows=tuple(lines),
+        note=f"{len(game)} rows; {found.method}; {game.masker.background}",
+        view="matrix",
+    )
 
 
 def _weights(game: Game, rng: np.random.Generator) -> tuple[Floats, Floats]:

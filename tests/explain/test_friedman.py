@@ -79,10 +79,14 @@ def test_the_check_finds_the_pair_and_does_not_depend_on_batches():
     assert single["x0"].interval.low > 0.5
     assert pairs["x0 × x1"].value > 0.8
     assert pairs["x0 × x2"].value == pytest.approx(0, abs=1e-6)
-    table_of_pairs, matrix = (e for e in found if isinstance(e, Table))
+    table_of_pairs, matrix, single = (e for e in found if isinstance(e, Table))
     assert table_of_pairs.rows[0][0] == "x0 × x1"
     assert matrix.view == "matrix"
     assert len(matrix.rows) == 6
+    assert [row[0] for row in single.rows] == ["x0", "x1", "x2"]
+    assert single.rows[0][1] is None
+    assert single.rows[0][2] == single.rows[1][1] > 0.05
+    assert single.rows[0][3] == pytest.approx(0, abs=1e-12)
     assert list(interactions_check(subject(Plain(f, batch=13), table(X)), context())) == found
 
 
