@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.core import ModelError, UsageError
+from audit.core import Floats, NotApplicable, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,23 +38,6 @@ def lent(seed: int) -> Iterator[None]:
             np.random.set_state(kept_numpy)  # noqa: NPY002 (put back)
 
 
-def deep_lift(module: nn.Module, forward: Forward, leaf: Tensor, start: Tensor) -> Tensor:
-    """DeepLIFT (rescale rule) of forward (n,) from start to leaf (n, ...), by captum; raises ModelError.
-
-    forward must run `module`, whose layers get captum's hooks: give a copy.
-    """
-    from captum.attr import DeepLift
-
-    whole = _whole(module, forward)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that hooks are set
-        try:
-            found: Tensor = DeepLift(whole).attribute(leaf, start)
-        except (AssertionError, AttributeError, RuntimeError, TypeError) as error:
-            raise ModelError(f"captum's DeepLIFT cannot follow this module: {type(error).__name__}: {error}") from error
-    return found.detach()
-
-
 def guided_backprop(module: nn.Module, forward: Forward, leaf: Tensor) -> Tensor:
     """Guided backpropagation of forward (n,) at leaf (n, ...), by captum; forward must run `module`: give a copy."""
     from captum.attr import GuidedBackprop
@@ -78,6 +61,29 @@ def _whole(module: nn.Module, forward: Forward) -> nn.Module:
             return forward(leaf)
 
     return Whole().eval()
+
+
+def tree_shap(estimator: Any, values: Floats, background: Floats, *, seed: int = 0) -> tuple[Floats, Floats]:
+    """Interventional Shapley values (rows, columns, outputs) of trees, and their base (outputs,), by shap.
+
+    What is explained is what the trees add up to: log-odds of boosting, probabilities of forests, a regressor's number.
+    Raises UsageError where shap is not installed, NotApplicable for trees that it cannot read.
+    """
+    try:
+        import shap
+    except ImportError as error:
+        raise UsageError("shap is not installed: pip install shap") from error
+    with lent(seed), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numpy's, by the library
+        try:
+            peer = shap.TreeExplainer(estimator, background, feature_perturbation="interventional")
+            found = np.asarray(peer.shap_values(values, check_additivity=False), dtype=np.float64)
+            base = np.asarray(peer.expected_value, dtype=np.float64).reshape(-1)
+        except Exception as error:  # the library raises its own and plain ones
+            raise NotApplicable(
+                f"shap.TreeExplainer cannot read this {type(estimator).__name__}: {type(error).__name__}: {error}"
+            ) from error
+    return found.reshape(*values.shape, -1), base
 
 
 def to_shap(attribution: Attribution) -> Any:

@@ -76,7 +76,7 @@ def expected_gradients(
 ) -> Attribution:
     """The mean over the background rows of integrated gradients from each of them, all rows in one batch.
 
-    steps: Gauss-Legendre nodes, doubled for the rows whose completeness error is above a tenth of `tolerance`, up to
+    steps: Gauss-Legendre nodes, doubled for the rows whose completeness error is above a quarter of `tolerance`, up to
     `max_steps`; a row whose error stays above the tolerance is undefined (NaN), and the note says by how much. The
     standard errors are those of the choice of background rows. Texts are compared with what their masker fills in.
     Raises MissingOffer as `integrated_gradients` does.
@@ -86,7 +86,7 @@ def expected_gradients(
     with _foreign.lent(seed):
         pairs = _pairs(slopes)
         outputs, base = array(slopes.everywhere(pairs.end)), _bases(slopes, pairs)
-        values, error, errors, used = _doubled(slopes, pairs, outputs - base, steps, max_steps, tolerance / 10)
+        values, error, errors, used = _doubled(slopes, pairs, outputs - base, steps, max_steps, tolerance / 4)
         wrong, note = incomplete(errors, tolerance)
         if note:
             believed(slopes, seed)

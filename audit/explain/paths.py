@@ -198,7 +198,7 @@ def trusted(slopes: Slopes, seed: int) -> Finding:
     # From the reference, and from one another: either may be the same point, or on the same plateau.
     paths = torch.cat([start, end.roll(1, 0)]), torch.cat([end, end])
     both = np.concatenate([rows, rows])
-    found = walk(slopes, both, *paths, steps=16, goal=1e-2, most=512, pieces=4)
+    found = walk(slopes, both, *paths, steps=16, goal=4e-2, most=512, pieces=4)
     moved, missed = found.moved.sum(), found.missed.sum()
     share = max(0.0, 1 - missed / moved) if moved > 0 else (0.0 if missed > 1e-6 else np.nan)
     if not share < ENOUGH:
