@@ -30,7 +30,17 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 Offer = Literal[
-    "gradients", "first_layer", "attention", "embedding", "sample", "likelihood", "rules", "uncertainty", "graph"
+    "gradients",
+    "first_layer",
+    "linear",
+    "trees",
+    "attention",
+    "embedding",
+    "sample",
+    "likelihood",
+    "rules",
+    "uncertainty",
+    "graph",
 ]
 Need = (
     Literal[

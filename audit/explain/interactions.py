@@ -65,9 +65,9 @@ def interactions(
         found = play(played, rows, plan.present, linear=linear, part="even", max_bytes=max_bytes, track=track)
         parts = _exact(plan.present, found.even) if plan.exact else even_gp(plan.present, found.even)
         for whole, part in zip((values, sampling), parts, strict=True):
-            whole[np.ix_(rows, range(players), range(players))] = part
+            whole[rows, :players, :players] = part
         if found.spread is not None:
-            behind[np.ix_(rows, range(players), range(players))] = _square(found.spread, players)
+            behind[rows, :players, :players] = _square(found.spread, players)
         way = "all of them" if plan.exact else "even-degree Gaussian process"
         method = f"Shapley interaction index, {2 * len(plan.present)} of 2^{players} coalitions, {way}"
     known = game.masker.fillings > 1 and most <= MAPPED
@@ -158,7 +158,9 @@ def _exact(present: Coalitions, even: Floats) -> tuple[Floats, Floats]:
     inside = present.astype(np.float64)
     for row, part in enumerate(even):
         alone = inside.T @ (part * (one - none))
-        values[row] = (part @ none) + alone[:, None] + alone + inside.T @ (inside * (part * (both - 2 * one + none))[:, None])
+        values[row] = (
+            (part @ none) + alone[:, None] + alone + inside.T @ (inside * (part * (both - 2 * one + none))[:, None])
+        )
     values[:, range(players), range(players)] = np.nan
     return values, values * 0.0
 

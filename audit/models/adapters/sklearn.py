@@ -13,6 +13,7 @@ from audit.data.columns import text_of
 from audit.data.tables import listed, sha256
 from audit.data.tabular import Tabular
 from audit.models.adapters.fingerprint import fingerprint
+from audit.models.adapters.opened import opened
 from audit.models.base import Reading, Wrapped, class_order, matrix
 from audit.models.factory import file_of, made
 from audit.registry import family
@@ -58,7 +59,7 @@ def wrap(estimator: Any, dataset: Dataset, spec: Spec) -> Wrapped:
     answer = functools.partial(
         _answer, getattr(estimator, method), columns, bool(getattr(dataset.inputs, "categories", None)), dataset.names
     )
-    return Wrapped(card=card, answer=answer, reading=reading)
+    return opened(Wrapped(card=card, answer=answer, reading=reading), estimator, columns, dataset.names)
 
 
 def load(spec: Spec, dataset: Dataset, base: Path) -> Wrapped:
