@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,19 @@ class Logistic(nn.Module):
 def module(form: base.Oracle) -> nn.Module:
     """The set weights of a world as a torch module that returns logits (n,)."""
     return Logistic(form)
+
+
+def form_of(model: Any) -> base.Oracle | None:
+    """The logistic form that a model is by its own weights, so that its explanations are known; None for other models."""
+    found = getattr(model, "module", None)
+    if not isinstance(found, Logistic):
+        return None
+    return base.Oracle(
+        columns=model.card.features,
+        weights=tuple(found.weights.tolist()),
+        bias=found.bias.item(),
+        pairs=tuple(zip(found.left, found.right, found.products.tolist(), strict=True)),
+    )
 
 
 @family("oracle", title="Oracle of a planted world")

@@ -1,0 +1,1 @@
+"""Whether explanations are true: the same questions put to every explainer that applies."""

@@ -1,0 +1,149 @@
+"""Every explainer that applies, run once on the same rows of the same game: what all quality checks look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from audit.core import (
+    Context,
+    Floats,
+    Inputs,
+    ModelError,
+    Need,
+    NotApplicable,
+    Stopped,
+    Subject,
+    Table,
+    UsageError,
+)
+from audit.explain.attribution import Attribution
+from audit.explain.games import Game, Link, value_table
+from audit.explain.masking import masker
+from audit.explain.sample import affordable, game_of, model_and_inputs, sampled_rows, seed_of
+from audit.registry import entries
+
+Explain = Callable[..., Attribution]
+Found = dict[str, "Attribution | str"]
+ROWS, BACKGROUND = (
+    12,
+    32,
+)  # by default: a dozen rows show how explainers differ, and every one of them is played in full
+BUDGET = 512  # coalitions of Shapley values
+
+
+def explainers(game: Game, context: Context) -> dict[str, Explain | str]:
+    """Every registered explainer by id, with its own defaults, or what the model lacks for it.
+
+    Shapley values are asked for no more coalitions than the check may spend.
+    """
+    card, offers = game.model.card, game.model.offers
+    there: set[Need] = {"model", "rows", *offers, *(("parameters",) if card.parameters_open else ())}
+    found: dict[str, Explain | str] = {}
+    for id, entry in entries("explainers").items():
+        lacking = sorted(entry.needs - there)
+        if lacking:
+            found[id] = f"the model does not offer {', '.join(lacking)}"
+        elif "budget" in entry.params:
+            # No more than exact values need, so that a small game costs what it costs.
+            found[id] = partial(entry.function, budget=affordable(game, BUDGET, context))
+        else:
+            found[id] = entry.function
+    return found
+
+
+def panel_of(game: Game, context: Context, only: Mapping[str, Any] | None = None, *, salt: str = "") -> Found:
+    """Every explainer's attribution of a game, or why there is none.
+
+    only: ids of the explainers wanted, by default all. salt: another one gives explainers that draw another seed. A
+    deadline and a spent budget pass through.
+    """
+    found: Found = {}
+    for id, run in context.track(list(explainers(game, context).items()), "explainers"):
+        if only is not None and id not in only:
+            continue
+        found[id] = run if isinstance(run, str) else attempted(run, game, seed_of(context, f"explain.{id}{salt}"))
+    return found
+
+
+def attempted(run: Explain, game: Game, seed: int) -> Attribution | str:
+    """One explainer's attribution, or in words why it gives none; a deadline and a spent budget pass through."""
+    try:
+        found = run(game, seed=seed)
+    except Stopped:
+        raise
+    except (NotApplicable, ModelError, UsageError) as error:
+        return str(error)
+    except (RuntimeError, NotImplementedError) as error:  # what torch and captum raise for a module they cannot follow
+        return f"{type(error).__name__}: {error}"
+    if not np.isfinite(found.values).any():
+        return found.note or "undefined in every row"
+    return found
+
+
+def panel(
+    subject: Subject, context: Context, *, rows: int = ROWS, background: int = BACKGROUND, link: Link = "identity"
+) -> tuple[Game, Found]:
+    """The shared game of sampled rows, and every explainer's attribution of it or why there is none.
+
+    Run once for all checks that ask for the same rows. Raises NotApplicable where there is no model or no explainer.
+    """
+    chosen = sampled_rows(subject, context, rows)
+    game = game_of(subject, context, chosen, background=background, link=link)
+    key = ("explain.panel", chosen.tobytes(), background, link)
+    if key not in context.scratch:
+        context.scratch[key] = panel_of(game, context)
+    found: Found = context.scratch[key]
+    if not defined(found):
+        raise NotApplicable("no explainer applies: " + "; ".join(f"{id}: {reason}" for id, reason in found.items()))
+    return game, found
+
+
+def defined(found: Mapping[str, Attribution | str]) -> dict[str, Attribution]:
+    """The explainers that gave an attribution."""
+    return {id: each for id, each in found.items() if isinstance(each, Attribution)}
+
+
+def missing(found: Mapping[str, Attribution | str]) -> Iterator[Table]:
+    """Which explainers were left out, and why; nothing where all applied."""
+    lines = tuple((id, each) for id, each in found.items() if isinstance(each, str))
+    if lines:
+        yield Table(name="left_out", title="Explainers left out", columns=("explainer", "why"), rows=lines)
+
+
+def game_on(subject: Subject, context: Context, inputs: Inputs, like: Game, *, background: int) -> Game:
+    """The same game of other inputs, one after the other for each of the rows: m of them for each of n rows."""
+    _, everyone = model_and_inputs(subject)
+    pool = everyone.take(sampled_rows(subject, context, background, "background"))
+    copies = len(inputs) // len(like)
+    return replace(
+        like,
+        masker=masker(inputs, pool, seed=seed_of(context, "explain.fill")),
+        targets=np.repeat(like.targets, copies),
+    )
+
+
+def played(game: Game, row: int, coalitions: np.ndarray) -> Floats:
+    """The value (c,) of a row's coalitions (c, players), the mean over fillings; none is asked twice."""
+    alone, again = np.unique(coalitions, axis=0, return_inverse=True)
+    means = np.zeros(len(alone))
+    for _, chosen, block in value_table(game, np.array([row]), alone):
+        means[chosen] = block[0].mean(axis=1)
+    return np.asarray(means[again.ravel()])
+
+
+def known(values: Floats, names: tuple[str, ...]) -> Floats | None:
+    """A row's attributions (players,), or None where one of them is undefined."""
+    own = values[: len(names)]
+    return own if len(own) and np.isfinite(own).all() else None
+
+
+def sizes(values: Floats) -> Floats:
+    """Absolute attributions (rows, players), rounding (a billionth of the row's largest) taken as nought, so that it ranks nobody."""
+    size = np.abs(values)
+    largest = np.max(np.where(np.isfinite(size), size, 0.0), axis=1, keepdims=True, initial=0.0)
+    return np.where(size <= 1e-9 * largest, 0.0, size)
