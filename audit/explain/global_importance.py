@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from audit import stats
-from audit.core import Cell, Context, Evidence, Interval, Measure, NotApplicable, Subject, Table
+from audit.core import Context, Evidence, Interval, Measure, NotApplicable, Subject, Table
 from audit.explain import views
 from audit.explain.attribution import Attribution
 from audit.explain.games import Link
@@ -17,7 +17,6 @@ from audit.registry import check
 
 _UNITS = {"identity": "proportion", "logit": ""}
 SWARM = 128  # rows drawn at most
-BARS = 20  # features drawn at most
 
 
 @check(
@@ -54,7 +53,6 @@ def global_importance(
     measures = [_importance(found, index, context.confidence) for index in range(len(found.features))]
     yield from measures
     yield _ranking(found, measures)
-    yield _bars(found, measures)
     yield _swarm(found)
     yield Measure(
         name="evaluations",
@@ -107,25 +105,6 @@ def _errors(found: Attribution, index: int) -> tuple[float, float]:
 
 def _share(error: float, value: float) -> str:
     return f"SE at most {error:.2g}" + (f" ({error / value:.0%} of the value)" if value > 0 else "")
-
-
-def _bars(found: Attribution, measures: list[Measure]) -> Table:
-    """The features that move the output most with their intervals, for bars."""
-    order = sorted(range(len(measures)), key=lambda index: -(measures[index].value or 0.0))[:BARS]
-    lines: list[tuple[Cell, ...]] = []
-    for index in order:
-        interval = measures[index].interval
-        bounds = (None, None) if interval is None else (interval.low, interval.high)
-        lines.append((found.features[index], measures[index].value, *bounds))
-    rest = len(measures) - len(order)
-    return Table(
-        name="importance",
-        title="Features by mean absolute Shapley value",
-        columns=("feature", "mean |shap|", "low", "high"),
-        rows=tuple(lines),
-        note=f"{len(found.values)} rows" + (f"; {rest} smaller ones are left out" if rest else ""),
-        view="bars",
-    )
 
 
 def _swarm(found: Attribution) -> Table:

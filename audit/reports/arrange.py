@@ -57,6 +57,36 @@ READING: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
         ("Rules of law and practice", ("fairness.four_fifths", "fairness.ll144")),
         ("Words and networks", ("fairness.association", "fairness.pairs", "fairness.graph")),
     ),
+    "explain": (
+        ("Single decisions", ("explain.cases", "explain.reason_codes", "explain.recourse", "explain.attention")),
+        (
+            "The model as a whole",
+            (
+                "explain.global_importance",
+                "explain.permutation_importance",
+                "explain.dependence",
+                "explain.ale",
+                "explain.interactions",
+                "explain.surrogate_tree",
+                "explain.prototypes",
+            ),
+        ),
+        ("Between groups", ("explain.group_reasons",)),
+        (
+            "Are the explanations true?",
+            (
+                "explain.truth",
+                "explain.completeness",
+                "explain.faithfulness",
+                "explain.agreement",
+                "explain.stability",
+                "explain.randomisation",
+                "explain.scaffold",
+                "explain.complexity",
+                "explain.localisation",
+            ),
+        ),
+    ),
 }
 NAMED_FROM: tuple[str, ...] = ("feature",)  # measures by feature are attributions: drawn as bars, not as groups
 SIDE_BY_SIDE = 3  # measures that fit beside each other on a sheet of paper

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from little_models import Plain, context, sigmoid, subject, table
 
-from audit.core import Measure, NotApplicable, Table
+from audit.core import NotApplicable, Table
 from audit.data.images import Images
 from audit.data.texts import tokenised
 from audit.explain.friedman import interactions_check
-from audit.explain.global_importance import BARS, SWARM, global_importance
+from audit.explain.global_importance import SWARM, global_importance
 
 X = np.random.default_rng(0).normal(size=(300, 3))
 
@@ -17,16 +17,11 @@ def pictures(found):
     return {e.view: e for e in found if isinstance(e, Table)}
 
 
-def test_bars_and_beeswarm_show_the_measures_figures():
+def test_a_beeswarm_shows_the_players_by_size_and_single_rows():
     found = list(
         global_importance(subject(Plain(lambda v: sigmoid(v @ [1.0, -2.0, 0.0])), table(X)), context(), rows=200)
     )
-    measures = {m.where["feature"]: m for m in found if isinstance(m, Measure) and m.name == "mean_abs_shap"}
-    drawn = pictures(found)
-    assert [line[0] for line in drawn["bars"].rows] == ["x1", "x0", "x2"]
-    for name, value, low, high in drawn["bars"].rows:
-        assert (value, low, high) == (measures[name].value, measures[name].interval.low, measures[name].interval.high)
-    swarm = drawn["beeswarm"]
+    swarm = pictures(found)["beeswarm"]
     assert len(swarm.rows) == SWARM * 3
     assert [swarm.rows[i * SWARM][0] for i in range(3)] == ["x1", "x0", "x2"]
     own = set(X[:, 1])
@@ -42,10 +37,7 @@ def test_many_features_leave_the_small_ones_out_of_the_pictures_and_not_out_of_t
             subject(Plain(lambda v: sigmoid(v[:, :3].sum(axis=1))), table(x)), context(), rows=10, background=5
         )
     )
-    drawn = pictures(found)
-    assert len(drawn["bars"].rows) == BARS
-    assert "10 smaller ones" in drawn["bars"].note
-    assert len({line[0] for line in drawn["beeswarm"].rows}) == 12
+    assert len({line[0] for line in pictures(found)["beeswarm"].rows}) == 12
     assert len([m for m in found if m.name == "mean_abs_shap"]) == 30
 
 

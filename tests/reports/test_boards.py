@@ -51,10 +51,11 @@ def test_no_prose_is_left_over():
     assert {path.name.removesuffix(".html.j2") for path in SECTIONS.iterdir()} <= known
 
 
-def test_every_fairness_check_has_its_place_in_the_order_of_reading():
-    named = [check for _, checks in arrange.READING["fairness"] for check in checks]
+@pytest.mark.parametrize("section", list(arrange.READING))
+def test_every_check_has_its_place_in_the_order_of_reading(section):
+    named = [check for _, checks in arrange.READING[section] for check in checks]
     assert len(named) == len(set(named))
-    assert set(named) == {id for id in OWN if id.startswith("fairness.")}
+    assert set(named) == {id for id in OWN if id.startswith(f"{section}.")}
 
 
 # ----------------------------------------------------------------------------------------------- the overview
