@@ -82,6 +82,16 @@ class Counted:
 
         return replace(found, raw=counted)
 
+    def tie_weights(self, graphs: Any, targets: Ints) -> Callable[[Any], Any]:
+        """The model's own, its forward passes counted; raises BudgetSpent."""
+        forward = self.model.tie_weights(graphs, targets)  # type: ignore[attr-defined]
+
+        def counted(weights: Any) -> Any:
+            self.charge(len(graphs))
+            return forward(weights)
+
+        return counted
+
     def first_layer(self) -> FirstLayer:
         """The model's own, its answers counted; raises BudgetSpent."""
         return _CountedLayer(layer=self.model.first_layer(), charge=self.charge)  # type: ignore[attr-defined]
