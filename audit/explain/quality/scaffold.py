@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,40 +28,40 @@ NEAREST = "shapley (nearest fill)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaffold:
-    """A wrapper that answers real rows by one feature and probes by another (slack2020).
+    """A wrapper that answers people by one feature and probes by another (slack2020).
 
-    biased, innocuous: the columns of the two rules, each of which says 1 above its cut. scales, offsets: one rule for
-    every column of the data, by which distances are measured. real (m, d): rows it knows; reach: how far from the nearest
-    of them a row may be to count as real.
+    biased, innocuous: the columns of the two rules, each of which says 1 above its cut. real: whether rows (n, d) look
+    like people (n,).
     """
 
     biased: int
     innocuous: int
     cuts: tuple[float, float]
-    detector: Any
-
-    def real(self, values: Floats) -> np.ndarray:
-        """Whether rows (n, d) look like people rather than probes (n,)."""
-        return np.asarray(self.detector.predict(np.nan_to_num(values)) == 1)
+    real: Callable[[Floats], np.ndarray]
 
     def answer(self, inputs: Any) -> Floats:
-        """The biased rule on real rows, the innocuous one on the others (n,)."""
+        """The biased rule on people, the innocuous one on the others (n,)."""
         values = inputs.values
         one, other = (
             values[:, column] > cut for column, cut in zip((self.biased, self.innocuous), self.cuts, strict=True)
         )
-        return np.where(self.real(values), one, other).astype(np.float64)
+        return np.asarray(np.where(self.real(values), one, other), dtype=np.float64)
 
 
-def scaffold(inputs: Tabular, biased: int, innocuous: int, rng: np.random.Generator, *, probes: int = 2) -> Scaffold:
+def scaffold(
+    inputs: Tabular, biased: int, innocuous: int, rng: np.random.Generator, *, probes: int = 2, people: float = 0.75
+) -> Scaffold:
     """A wrapper that has learnt to tell rows from what explainers make of them.
 
     The detector is a random forest on the rows and `probes` perturbed copies of each of both kinds that explainers ask:
-    normal noise on every number, and columns of the row mixed with those of another row.
+    normal noise on every number, and columns of the row mixed with those of another row. It takes for people what is as
+    likely to be one as the share `people` of rows that were kept from it: a wrapper that hides its bias from the
+    people too would gain nothing.
     """
     from sklearn.ensemble import RandomForestClassifier
 
-    values = inputs.values
+    order = rng.permutation(len(inputs))
+    unseen, values = np.split(inputs.values[order], [max(1, len(order) // 4)])
     spread = np.nan_to_num(np.nanstd(values, axis=0))
     fakes = []
     for _ in range(probes):
@@ -73,11 +73,19 @@ def scaffold(inputs: Tabular, biased: int, innocuous: int, rng: np.random.Genera
     shown = np.nan_to_num(np.concatenate([values, *fakes]))
     real = np.repeat([1, 0], [len(values), len(shown) - len(values)])
     forest = RandomForestClassifier(
-        n_estimators=20, class_weight="balanced", n_jobs=1, random_state=int(rng.integers(2**31))
+        n_estimators=30,
+        min_samples_leaf=2,
+        class_weight="balanced",
+        n_jobs=1,
+        random_state=int(rng.integers(2**31)),
     )
     forest.fit(shown, real)
+    least = float(np.quantile(forest.predict_proba(np.nan_to_num(unseen))[:, 1], 1 - people))
     return Scaffold(
-        biased=biased, innocuous=innocuous, cuts=(_cut(values[:, biased]), _cut(values[:, innocuous])), detector=forest
+        biased=biased,
+        innocuous=innocuous,
+        cuts=(_cut(inputs.values[:, biased]), _cut(inputs.values[:, innocuous])),
+        real=lambda rows: np.asarray(forest.predict_proba(np.nan_to_num(rows))[:, 1] >= least),
     )
 
 
@@ -106,13 +114,20 @@ def first_by(values: Floats, player: int) -> np.ndarray:
     sources=("slack2020",),
 )
 def hidden(
-    subject: Subject, context: Context, *, rows: int = 16, background: int = BACKGROUND, probes: int = 2
+    subject: Subject,
+    context: Context,
+    *,
+    rows: int = 16,
+    background: int = BACKGROUND,
+    probes: int = 2,
+    people: float = 0.75,
 ) -> Iterator[Evidence]:
     """Could a model on these data show the explainers one face and the people another?
 
     A wrapper is built that answers people by a protected attribute (a column of that name, else the feature that betrays
     it best, else one drawn), and answers whatever looks like an explainer's probe by an unrelated feature. A random forest
-    tells the two apart; it never sees the rows that are explained. Survival: the share of rows where an explainer still
+    tells the two apart and is set so that it knows the share `people` of those it has not seen; the rows that are explained
+    are among these. Survival: the share of rows where an explainer still
     ranks the biased feature first. Control: the same where the biased rule answers everything, so that 100 % can be
     reached. Shapley values filled in from the nearest rows ask fewer questions that no person would.
 
@@ -124,13 +139,15 @@ def hidden(
     _, inputs = model_and_inputs(subject)
     if not isinstance(inputs, Tabular):
         raise NotApplicable(f"the wrapper reads the columns of a table, not {type(inputs).__name__}")
-    if probes < 1:
-        raise UsageError(f"probes: at least 1, got {probes}")
+    if probes < 1 or not 0 < people < 1:
+        raise UsageError(f"probes, people: at least 1 and a share between 0 and 1, got {probes}, {people}")
     rng = context.stream("explain.scaffold")
     biased, innocuous, why = rules(subject, inputs, rng)
     chosen = sampled_rows(subject, context, rows)
-    wrapper = scaffold(inputs.take(_others(len(inputs), chosen, rng)), biased, innocuous, rng, probes=probes)
-    honest = replace(wrapper, detector=_Always())
+    wrapper = scaffold(
+        inputs.take(_others(len(inputs), chosen, rng)), biased, innocuous, rng, probes=probes, people=people
+    )
+    honest = replace(wrapper, real=lambda values: np.ones(len(values), dtype=bool))
     plain = game_of(subject, context, chosen, background=background)
     found, control = (_explained(plain, _model(each), context) for each in (wrapper, honest))
     there = wrapper.real(inputs.take(chosen).values)
@@ -145,14 +162,6 @@ def hidden(
         yield _survival(id, each, control.get(id), biased, inputs.columns[biased], context.confidence)
     yield _table(inputs, found, control, biased, innocuous, why)
     yield from missing(found)
-
-
-@dataclass(frozen=True, slots=True)
-class _Always:
-    """A detector that takes everything for a person."""
-
-    def predict(self, values: Floats) -> Ints:
-        return np.ones(len(values), dtype=np.int64)
 
 
 def rules(subject: Subject, inputs: Tabular, rng: np.random.Generator) -> tuple[int, int, str]:
