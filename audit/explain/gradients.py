@@ -179,7 +179,7 @@ def _smoothed(slopes: Slopes, leaf: Tensor, spread: Tensor, pairs: int, seed: in
     for _ in range(pairs):
         drawn = leaf.new_tensor(rng.standard_normal(leaf.shape[1:])) * spread.expand_as(leaf)
         mean = torch.zeros_like(leaf, dtype=torch.float64)
-        for rows in batches(slopes.rows, 2 * leaf[:1].numel()):
+        for rows in batches(slopes.rows, leaf[:1].numel(), 2):
             both = torch.stack([leaf[rows] + drawn[rows], leaf[rows] - drawn[rows]])
             mean[rows] = slopes.gradients(rows, both)[1].double().mean(dim=0)
         found.append(slopes.game.masker.pool(array(mean)))

@@ -77,16 +77,18 @@ def expected_gradients(
     """The mean over the background rows of integrated gradients from each of them, all rows in one batch.
 
     steps: Gauss-Legendre nodes, doubled for the rows whose completeness error is above a quarter of `tolerance`, up to
-    `max_steps`; a row whose error stays above the tolerance is undefined (NaN), and the note says by how much. The
-    standard errors are those of the choice of background rows. Texts are compared with what their masker fills in.
+    `max_steps`; a row whose error stays above the tolerance is undefined (NaN), and the note says by how much. The error
+    is relative to how far the output moves from a background row on average, the distances taken without their signs.
+    The standard errors are those of the choice of background rows. Texts are compared with what their masker fills in.
     Raises MissingOffer as `integrated_gradients` does.
     """
     _checked(steps, tolerance, max_steps)
     slopes = Slopes(game=game)
     with _foreign.lent(seed):
         pairs = _pairs(slopes)
-        outputs, base = array(slopes.everywhere(pairs.end)), _bases(slopes, pairs)
-        values, error, errors, used = _doubled(slopes, pairs, outputs - base, steps, max_steps, tolerance / 4)
+        outputs = array(slopes.everywhere(pairs.end))
+        base, moved = _bases(slopes, pairs, outputs)
+        values, error, errors, used = _doubled(slopes, pairs, outputs - base, moved, steps, max_steps, tolerance / 4)
         wrong, note = incomplete(errors, tolerance)
         if note:
             believed(slopes, seed)
@@ -131,7 +133,7 @@ class _Pairs:
     def each(self, rows: Ints, nodes: int) -> Iterator[tuple[Ints, Ints]]:
         """All pairs of these rows, as rows and background inputs (s,), in batches of bounded memory."""
         every = np.arange(len(rows) * self.count)
-        for part in batches(every, nodes * self.end[:1].numel()):
+        for part in batches(every, self.end[:1].numel(), nodes):
             yield rows[part // self.count], part % self.count
 
 
@@ -158,16 +160,18 @@ def _with(inputs: Any, values: Floats) -> Any:
     return inputs.with_values(values)
 
 
-def _bases(slopes: Slopes, pairs: _Pairs) -> Floats:
-    """The mean output (n,) over the background inputs, for each row's class."""
-    total = np.zeros(len(slopes.game))
+def _bases(slopes: Slopes, pairs: _Pairs, outputs: Floats) -> tuple[Floats, Floats]:
+    """The mean output (n,) over the background inputs, for each row's class, and the mean distance (n,) from it."""
+    total, apart = np.zeros(len(slopes.game)), np.zeros(len(slopes.game))
     for rows, behind in pairs.each(slopes.rows, 1):
-        np.add.at(total, rows, array(slopes.outputs(rows, pairs.start(rows, behind)[None])[0]))
-    return total / pairs.count
+        found = array(slopes.outputs(rows, pairs.start(rows, behind)[None])[0])
+        np.add.at(total, rows, found)
+        np.add.at(apart, rows, np.abs(outputs[rows] - found))
+    return total / pairs.count, apart / pairs.count
 
 
 def _doubled(
-    slopes: Slopes, pairs: _Pairs, moved: Floats, steps: int, max_steps: int, goal: float
+    slopes: Slopes, pairs: _Pairs, gained: Floats, moved: Floats, steps: int, max_steps: int, goal: float
 ) -> tuple[Floats, Floats, Floats, int]:
     """Values and standard errors (n, players), completeness errors (n,) and the most nodes used."""
     game, precision = slopes.game, slopes.precision
@@ -179,7 +183,7 @@ def _doubled(
         values[pending] = found.mean(axis=1)
         error[pending] = found.std(axis=1, ddof=min(1, pairs.count - 1)) / np.sqrt(pairs.count)
         noise = rounding(precision, moved[pending], mass)
-        errors[pending] = completeness(sums, moved[pending], mass, noise)
+        errors[pending] = completeness(sums - gained[pending] + moved[pending], moved[pending], mass, noise)
         pending = pending[errors[pending] > goal]
         if not len(pending) or 2 * nodes > max_steps:
             return values, error, errors, nodes

@@ -83,7 +83,7 @@ def walk(
         used += nodes * count
         spent = used + 2 * FINER * count > most
         later = []
-        for part in batches(np.arange(len(todo.owner)), nodes * max(1, way[:1].numel())):
+        for part in batches(np.arange(len(todo.owner)), way[:1].numel(), nodes):
             here = todo.take(part)
             found = _integrals(slopes, rows, start, way, here, nodes)
             total, mass = array(found.flatten(1).sum(1)), array(found.flatten(1).abs().sum(1))
@@ -130,7 +130,7 @@ def _halved(slopes: Slopes, rows: Ints, start: Tensor, way: Tensor, whole: _Stre
 
 def _outputs(slopes: Slopes, rows: Ints, start: Tensor, way: Tensor, owner: Ints, at: Floats) -> Floats:
     out = np.zeros(len(owner))
-    for part in batches(np.arange(len(owner)), max(1, way[:1].numel())):
+    for part in batches(np.arange(len(owner)), way[:1].numel()):
         points = _points(start, way, owner[part], at[part][None])
         out[part] = array(slopes.outputs(rows[owner[part]], points)[0])
     return out
@@ -229,7 +229,7 @@ def _nearby(slopes: Slopes, rows: Ints, start: Tensor, end: Tensor, at: Floats) 
     said = np.concatenate(
         [
             array(_integrals(slopes, rows, start, way, here.take(part), 2).flatten(1).sum(1))
-            for part in batches(np.arange(len(left)), 2 * max(1, way[:1].numel()))
+            for part in batches(np.arange(len(left)), way[:1].numel(), 2)
         ]
     )
     moved, noise = high - low, 4 * rounding(slopes.precision, low, high)

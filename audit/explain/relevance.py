@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.core import Floats, NotApplicable, UsageError
+from audit.core import Floats, MissingOffer, NotApplicable, UsageError
 from audit.explain import _foreign
 from audit.explain.attribution import Attribution
 from audit.explain.games import Game
 from audit.explain.paths import believed, gauss_legendre
-from audit.explain.slopes import GRADIENT, Slopes, array, batches, completeness, incomplete, reference, rounding
+from audit.explain.slopes import (
+    DETACHED,
+    GRADIENT,
+    Slopes,
+    array,
+    batches,
+    completeness,
+    incomplete,
+    reference,
+    rounding,
+)
 from audit.registry import explainer
 
 if TYPE_CHECKING:
@@ -62,7 +72,7 @@ def deep_lift(game: Game, *, tolerance: float = 0.01, seed: int = 0) -> Attribut
     with _foreign.lent(seed):
         start, end = reference(slopes), slopes.leaf()
         found = end.new_zeros(end.shape)
-        for rows in batches(slopes.rows, 2 * end[:1].numel()):
+        for rows in batches(slopes.rows, end[:1].numel(), 2):
             found[rows] = _lifted(slopes, slopes.layers(rows), end[rows], start.leaf[rows])
         outputs, base = array(slopes.everywhere(end)), array(slopes.everywhere(start.leaf))
         wrong, note = _measured(slopes, found, outputs, base, tolerance, seed)
@@ -146,11 +156,13 @@ def _lifted(slopes: Slopes, layers: Layers, end: Tensor, start: Tensor) -> Tenso
             point = end.detach().clone().requires_grad_()
             high, low = layers.raw(torch.cat([point, start])).double().chunk(2)
             share = _shares(slopes, layers, low.detach(), high.detach())
-            (slope,) = torch.autograd.grad((high * share).sum(), point)
+            (slope,) = torch.autograd.grad((high * share).sum(), point, allow_unused=True)
     finally:
         for handle in handles:
             handle.remove()
     slopes.charge(2 * len(end), GRADIENT)
+    if slope is None:
+        raise MissingOffer(f"{slopes.game.model.family}: {DETACHED}")
     return slope * (end - start)
 
 

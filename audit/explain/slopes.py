@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NUMBERS = 2**20  # in the points of one batch
 POINTS = 4096  # at most, in one batch
+DETACHED = "no gradient reaches the inputs (is the output detached, constant or quantised?)"
 GRADIENT = 3.0  # forward passes that one gradient costs
 
 
@@ -113,7 +114,7 @@ class Slopes:
             found = self._forward(rows, points)
             slopes = torch.autograd.grad(found.sum(), points, allow_unused=True)[0] if found.requires_grad else None
         if slopes is None:
-            raise MissingOffer(f"{self.game.model.family}: no gradient reaches the inputs")
+            raise MissingOffer(f"{self.game.model.family}: {DETACHED}")
         return found.detach(), slopes
 
     def _forward(self, rows: Ints, points: Tensor) -> Tensor:
@@ -122,9 +123,10 @@ class Slopes:
         found = self.read(forward(points.reshape(-1, *points.shape[2:]))).reshape(points.shape[:2])
         finite = found.detach().isfinite().all(dim=0).cpu().numpy()
         if not finite.all():
+            wrong = np.unique(rows[~finite])
             raise ModelError(
-                f"the model's output is not finite in {(~finite).sum()} of {len(rows)} rows, first in row "
-                f"{rows[~finite][0]} (from 0): gradients need inputs without gaps"
+                f"the model's output is not finite in {len(wrong)} of {len(self.game)} rows, first in row {wrong[0]} "
+                "(from 0), or on the way to it: gradients need inputs and a background without gaps"
             )
         return found
 
@@ -194,16 +196,11 @@ def reference(slopes: Slopes) -> Reference:
     return Reference(leaf=slopes.leaf(replace(inputs, values=values)), words=words)
 
 
-def batches(rows: Ints, width: int) -> Iterator[Ints]:
-    """The rows in batches of bounded memory; width: numbers in what each row asks for."""
-    step = capacity(width)
+def batches(rows: Ints, width: int, points: int = 1) -> Iterator[Ints]:
+    """The rows in batches of bounded memory, each row asking for so many points of so many numbers."""
+    step = max(1, min(POINTS, NUMBERS // max(1, width)) // points)
     for left in range(0, len(rows), step):
         yield rows[left : left + step]
-
-
-def capacity(width: int) -> int:
-    """Points of that many numbers that go through the model at once."""
-    return int(max(1, min(POINTS, NUMBERS // max(1, width))))
 
 
 def array(tensor: Any) -> Floats:
