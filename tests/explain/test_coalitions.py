@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.core import UsageError
-from audit.explain.coalitions import design, linear_map
+from audit.explain.coalitions import design, exact_square, exact_weights, linear_map
+from audit.explain.permutation import orders
 
 
 def odd_part(game, present):
@@ -117,3 +118,60 @@ def test_the_error_is_zero_when_every_coalition_is_there():
 def test_a_budget_that_cannot_identify_the_values_is_refused(players, budget):
     with pytest.raises(UsageError, match=r"budget: .* at least .* got|players: at least one"):
         design(players, budget, np.random.default_rng(0))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(4, 30), st.lists(st.integers(0, 600), min_size=1, max_size=3), st.integers(0, 99))
+def test_a_larger_design_begins_with_the_smaller(players, more, seed):
+    rng = np.random.default_rng(seed)
+    budget, plan = min(2**players, 4 * players + 2), None
+    for step in more:
+        budget = min(budget + step, 2**players)
+        grown = design(players, budget, rng, plan)
+        if plan is not None:
+            np.testing.assert_array_equal(grown.present[: len(plan.present)], plan.present)
+        both = np.concatenate([grown.present, ~grown.present])
+        assert len({row.tobytes() for row in both}) == len(both) <= budget
+        assert grown.exact == (len(both) == 2**players)
+        size = np.minimum(grown.present.sum(axis=1), players - grown.present.sum(axis=1))
+        np.testing.assert_array_equal(size, grown.size)
+        weights = np.linspace(-1, 2, players)
+        odd = odd_part(lambda s: float(sum(weights[p] for p in s)), grown.present)  # noqa: B023
+        np.testing.assert_allclose(linear_map(grown)(odd)[0], weights, atol=1e-8)
+        plan = grown
+
+
+@pytest.mark.parametrize("players", [1, 2, 3, 6, 9])
+def test_exact_weights_are_the_definition(players):
+    rng = np.random.default_rng(players)
+    plan = design(players, 2**players, rng)
+    weights = exact_weights(plan.present)
+    np.testing.assert_allclose(weights, linear_map(plan).matrix, atol=1e-9)
+    np.testing.assert_allclose((weights[:, 1:] ** 2).sum(axis=1), exact_square(players), atol=1e-12)
+
+
+def test_weights_of_a_thousand_players_are_finite():
+    present = np.random.default_rng(0).random((5, 1100)) < 0.5
+    present[0] = True
+    assert np.isfinite(exact_weights(present)).all()
+    assert 0 < exact_square(1100) < 1
+
+
+def test_orders_with_their_reverses_are_permutation_sampling():
+    rng = np.random.default_rng(0)
+    worth = {frozenset(s): rng.normal() for k in range(6) for s in itertools.combinations(range(5), k)}
+    plan = orders(5, 30, rng)
+    found = plan.estimate(odd_part(worth.__getitem__, plan.present))
+    each = []
+    for order in plan.orders:
+        values = np.zeros(5)
+        for way in (order, order[::-1]):
+            for place, player in enumerate(way):
+                gain = worth[frozenset(way[: place + 1])] - worth[frozenset(way[:place])]
+                values[player] += gain / 2
+        each.append(values)
+    np.testing.assert_allclose(found.values[0], np.mean(each, axis=0), atol=1e-12)
+    np.testing.assert_allclose(found.error[0], np.std(each, axis=0, ddof=1) / np.sqrt(len(each)), atol=1e-12)
+    more = orders(5, 60, rng, plan)
+    np.testing.assert_array_equal(more.present[: len(plan.present)], plan.present)
+    assert 2 * len(plan.present) <= 30
