@@ -71,13 +71,14 @@ READING: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
                 "explain.prototypes",
             ),
         ),
-        ("Between groups", ("explain.group_reasons",)),
+        ("Between groups", ("explain.group_reasons", "explain.proxies")),
         (
             "Are the explanations true?",
             (
                 "explain.truth",
                 "explain.completeness",
                 "explain.faithfulness",
+                "explain.retraining",
                 "explain.agreement",
                 "explain.stability",
                 "explain.randomisation",
