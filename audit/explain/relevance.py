@@ -12,6 +12,7 @@ from audit.explain import _foreign
 from audit.explain.attribution import Attribution
 from audit.explain.games import Game
 from audit.explain.paths import believed, gauss_legendre
+from audit.explain.secants import ZERO_AT_ZERO, rescaled
 from audit.explain.slopes import (
     DETACHED,
     GRADIENT,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from audit.models.layers import Layers
 
 _LINEAR = ("Linear", "Conv1d", "Conv2d", "Conv3d", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d")
-_PASSED = ("ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "CELU", "Tanh", "Hardtanh", "Softsign", "GELU", "SiLU", "Mish")
 _MOVED = (
     *(
         "Identity",
@@ -47,8 +47,6 @@ _MOVED = (
     *(f"{kind}Pool{axes}d" for kind in ("Max", "Avg", "AdaptiveMax", "AdaptiveAvg") for axes in (1, 2, 3)),
     *(f"ZeroPad{axes}d" for axes in (1, 2, 3)),
 )
-_POOLS = tuple(f"{kind}MaxPool{axes}d" for kind in ("", "Adaptive") for axes in (1, 2, 3))
-_RESCALED = (*_PASSED, "Sigmoid", "Softplus", "LogSigmoid", "Hardsigmoid", "Hardswish", "Tanhshrink", "PReLU")
 _WHOLE = ("MultiheadAttention", "RNN", "LSTM", "GRU")  # read as one, whatever is inside
 
 
@@ -146,72 +144,15 @@ def _lifted(slopes: Slopes, layers: Layers, end: Tensor, start: Tensor) -> Tenso
     """DeepLIFT (n, ...) of the rows: the way gone times a gradient in which secants stand for slopes."""
     import torch
 
-    handles = [
-        each.register_forward_hook(_secant if type(each).__name__ in _RESCALED else _largest)
-        for each in layers.module.modules()
-        if type(each).__module__.startswith("torch.") and type(each).__name__ in (*_RESCALED, *_POOLS)
-    ]
-    try:
-        with torch.inference_mode(False), torch.enable_grad():
-            point = end.detach().clone().requires_grad_()
-            high, low = layers.raw(torch.cat([point, start])).double().chunk(2)
-            share = _shares(slopes, layers, low.detach(), high.detach())
-            (slope,) = torch.autograd.grad((high * share).sum(), point, allow_unused=True)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with rescaled(layers.module), torch.inference_mode(False), torch.enable_grad():
+        point = end.detach().clone().requires_grad_()
+        high, low = layers.raw(torch.cat([point, start])).double().chunk(2)
+        share = _shares(slopes, layers, low.detach(), high.detach())
+        (slope,) = torch.autograd.grad((high * share).sum(), point, allow_unused=True)
     slopes.charge(2 * len(end), GRADIENT)
     if slope is None:
         raise MissingOffer(f"{slopes.game.model.family}: {DETACHED}")
     return slope * (end - start)
-
-
-def _secant(module: nn.Module, arguments: Any, output: Tensor) -> Tensor | None:
-    """The output, its slope being the secant between the two halves of the batch."""
-    import torch
-
-    (given,) = arguments
-    if len(given) % 2:
-        return None
-    way, moved = (each.detach()[: len(each) // 2] - each.detach()[len(each) // 2 :] for each in (given, output))
-    near = way.abs() < torch.finfo(way.dtype).eps ** 0.75
-    secant = torch.cat(2 * [moved / torch.where(near, 1.0, way)])
-    return torch.where(torch.cat(2 * [near]), output, secant * given + (output - secant * given).detach())
-
-
-def _largest(module: Any, arguments: Any, output: Tensor) -> Tensor | None:
-    """The output of a max pooling, what it moved by credited to the largest of the half that is larger."""
-    import torch
-
-    (given,) = arguments
-    sides = given.ndim - 2
-    if len(given) % 2 or not isinstance(output, torch.Tensor):
-        return None
-    half, flat = len(given) // 2, given.flatten(2)
-    with torch.no_grad():
-        place = _largest_at(module, given, sides)
-        moved = (output[:half] - output[half:]).flatten(2)
-    new = output[:half].flatten(2).detach()
-    for part, where in ((moved.clamp_min(0), place[:half]), (moved.clamp_max(0), place[half:])):
-        high, low = flat[:half].gather(2, where), flat[half:].gather(2, where).detach()
-        way = (high - low).detach()
-        secant = part / torch.where(part == 0, 1.0, way)
-        new = new + secant * high - (secant * high).detach()
-    return torch.cat([new.reshape(output[:half].shape), output[half:].detach()])
-
-
-def _largest_at(module: Any, given: Tensor, sides: int) -> Tensor:
-    """Where (n, channels, windows) each window's largest number lies."""
-    from torch.nn import functional as F
-
-    if type(module).__name__.startswith("Adaptive"):
-        pool: Any = getattr(F, f"adaptive_max_pool{sides}d")
-        place: Tensor = pool(given, module.output_size, return_indices=True)[1]
-    else:
-        pool = getattr(F, f"max_pool{sides}d")
-        size = module.kernel_size, module.stride, module.padding, module.dilation, module.ceil_mode
-        place = pool(given, *size, return_indices=True)[1]
-    return place.flatten(2)
 
 
 def _shares(slopes: Slopes, layers: Layers, low: Tensor, high: Tensor) -> Tensor:
@@ -269,10 +210,10 @@ def _with_rules(slopes: Slopes, layers: Layers) -> None:
         name = type(each).__name__
         native = type(each).__module__.startswith("torch.")
         leaf = not any(True for _ in each.children())
-        known = native and name in (*_LINEAR, *_PASSED, *_MOVED) and getattr(each, "running_mean", 0) is not None
+        known = native and name in (*_LINEAR, *ZERO_AT_ZERO, *_MOVED) and getattr(each, "running_mean", 0) is not None
         if (native and name in _WHOLE) or (leaf and native and not known and name not in ("Sequential", "ModuleList")):
             raise NotApplicable(
-                f"{family}: LRP has no rule for nn.{name}; it has for {', '.join((*_LINEAR, *_PASSED))}"
+                f"{family}: LRP has no rule for nn.{name}; it has for {', '.join((*_LINEAR, *ZERO_AT_ZERO))}"
             )
 
 
@@ -297,7 +238,7 @@ def _rule(parts: list[tuple[nn.Module, Tensor]], epsilon: float, module: nn.Modu
     def untouched(module: nn.Module, arguments: Any, output: Any) -> None:
         return None
 
-    return linear if name in _LINEAR else passed if name in _PASSED else untouched
+    return linear if name in _LINEAR else passed if name in ZERO_AT_ZERO else untouched
 
 
 def _held(module: nn.Module, slope: Tensor) -> Tensor:
