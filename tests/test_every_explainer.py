@@ -53,7 +53,7 @@ def _games() -> dict[str, Game]:
     return {
         "line": game(line, x[:4], x[4:14], link="logit"),
         "table": game(perceptron(), x[:4], x[4:14], output="logit", link="logit"),
-        "trees": game(trees, x[:4], x[4:14]),
+        "trees": game(trees, x[:4], x[4:14], link="logit"),
         "pictures": game(
             convolution(),
             Images(values=rng.random((3, 1, 8, 8))),

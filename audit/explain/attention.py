@@ -168,7 +168,12 @@ def attention_raw(
     sources=("abnar2020", "jain2019", "wiegreffe2019"),
 )
 def attention_rollout(game: Game, *, residual: bool = True, query: Query | None = None, seed: int = 0) -> Attribution:
-    """The weights of all layers multiplied, so that they lead back to the inputs; see `rollout` and `attention_raw`."""
+    """The weights of all layers multiplied, so that they lead back to the inputs; see `rollout` and `attention_raw`.
+
+    residual: half of each layer's mixing is the token itself, which stands for the connection around the layer. query: the
+    token whose reading is told, as in `attention_raw`. The values are shares of where the model looked, no proof of what
+    moved its answer.
+    """
 
     def make(found: Attentions, start: Floats, inputs: Any) -> Floats:
         return _read(rollout(found.layers, found.kinds, residual=residual), start)

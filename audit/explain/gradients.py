@@ -197,6 +197,7 @@ def _relus_are_modules(slopes: Slopes, layers: Layers, leaf: Tensor) -> None:
     from audit.models.layers import relus
 
     modules, functions = relus(layers.module, lambda: layers.raw(leaf))
+    slopes.charge(len(leaf), 1.0)
     family = slopes.game.model.family
     if not modules and not functions:
         raise NotApplicable(f"{family}: guided backprop needs ReLUs, and the module has none")
