@@ -228,7 +228,8 @@ def linear_map(design: Design) -> LinearMap:
     players = half.shape[1]
     weighted = half * design.weights[:, None]
     centre = np.eye(players) - 1 / players
-    inverse = np.linalg.pinv(centre @ (half.T @ weighted) @ centre, hermitian=True)
+    # The centring leaves one direction with a variance of 0; by rounding it may come out above the default cut-off.
+    inverse = np.linalg.pinv(centre @ (half.T @ weighted) @ centre, rcond=1e-9, hermitian=True)
     matrix = inverse @ weighted.T
     matrix -= matrix.mean(axis=0)
     # What the pairs say beyond an equal split of v(all) - v(none) = 2 g(everyone), which is column 0.
