@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, get_args
-
 import numpy as np
 
-from audit.core import Floats, Ints, Track, UsageError, stream, suggest
-from audit.explain.ard import odd_gp_ard
+from audit.core import Ints, Track
 from audit.explain.attribution import Attribution, attribution
-from audit.explain.coalitions import Design, Estimate, design, efficient, exact_weights, least_budget, linear_map
 from audit.explain.games import MAX_BYTES, Game, counted
-from audit.explain.odd_gp import MOST_PAIRS, NOISY, PRIORS, Prior, matrix, odd_gp
-from audit.explain.pairs import play
-from audit.explain.permutation import Orders, orders
+from audit.explain.rounds import Asked, Estimand, Estimator, Solved, solve
 from audit.registry import explainer
-
-Estimator = Literal["auto", "exact", "wls", "odd_gp", "odd_gp_ard", "permutation"]
-Estimand = Literal["fixed", "population"]
-FEW = 8  # rows, for which "auto" fits relevances too: a fifth of a second each
-FIRST = 64  # coalitions that a run with a tolerance begins with, or as many as it needs
-_SPREAD = Prior(decay=0.05)  # of the map by which background rows are compared
-_WORDS = {
-    "exact": "all of them",
-    "wls": "weighted least squares",
-    "odd_gp": "odd-degree Gaussian process",
-    "odd_gp_ard": "odd-degree Gaussian process with a relevance for each player",
-    "permutation": "permutations, each with its reverse",
-}
 
 
 @explainer(
@@ -64,215 +43,42 @@ def shapley(
     add up to output - base; none is set to zero. Raises UsageError for a budget that cannot identify the values,
     ModelError for a model that fails on masked inputs.
     """
-    asked = _Asked(
+    asked = Asked(
         budget=budget, estimator=estimator, estimand=estimand, tol=tol, draws=draws, seed=seed, max_bytes=max_bytes
     )
     asked.check(game)
-    shape = (len(game), max(len(names) for names in game.masker.players))
-    values, sampling, behind = (np.full(shape, np.nan) for _ in range(3))
-    base, outputs = np.zeros(len(game)), np.zeros(len(game))
-    methods, short = [], 0
     played, counter = counted(game)
-    for players, rows in game.by_players():
-        solved = _solve(played, rows, players, asked, track)
-        values[rows, :players], sampling[rows, :players] = solved.estimate.values, solved.estimate.error
-        if solved.spread is not None:
-            behind[rows, :players] = solved.spread
-        outputs[rows], base[rows] = solved.ends.T
-        methods.append(solved.method)
-        short += solved.short
+    parts = [(rows, solve(played, rows, players, asked, track)) for players, rows in game.by_players()]
+    return _joined(game, asked, parts, counter.evaluations)
+
+
+def _joined(game: Game, asked: Asked, parts: list[tuple[Ints, Solved]], evaluations: int) -> Attribution:
+    """One attribution of the rows that shared designs."""
+    shape = (len(game), max((len(names) for names in game.masker.players), default=0))
+    values, sampling, behind = (np.full(shape, np.nan) for _ in range(3))
+    ends = np.zeros((len(game), 2))
+    for rows, part in parts:
+        players = part.estimate.values.shape[1]
+        values[rows, :players], sampling[rows, :players] = part.estimate.values, part.estimate.error
+        behind[rows, :players] = np.nan if part.spread is None else part.spread
+        ends[rows] = part.ends
     return attribution(
         game,
         values,
-        base=base,
-        outputs=outputs,
-        method=_method(methods, asked),
+        base=ends[:, 1],
+        outputs=ends[:, 0],
+        method=_method([part.method for _, part in parts], asked),
         params=asked.params(),
-        seed=seed,
-        evaluations=counter.evaluations,
-        forwards=float(counter.evaluations),
+        seed=asked.seed,
+        evaluations=evaluations,
+        forwards=float(evaluations),
         se_sampling=sampling,
         se_background=behind if asked.estimand == "fixed" and game.masker.fillings > 1 else None,
-        note=asked.note(game, short),
+        note=asked.note(game, sum(part.short for _, part in parts)),
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """The options of one call."""
-
-    budget: int
-    estimator: Estimator
-    estimand: Estimand
-    tol: float | None
-    draws: int
-    seed: int
-    max_bytes: int
-
-    @property
-    def noisy(self) -> bool:
-        return self.estimand == "population"
-
-    def check(self, game: Game) -> None:
-        for name, value, known in (
-            ("estimator", self.estimator, get_args(Estimator)),
-            ("estimand", self.estimand, get_args(Estimand)),
-        ):
-            if value not in known:
-                raise UsageError(f"{name}: one of {', '.join(known)}, got {value!r}{suggest(str(value), known)}")
-        if self.tol is not None and not self.tol > 0:
-            raise UsageError(f"tol: a share above 0 of a row's largest value, got {self.tol}")
-        if self.noisy and (game.masker.fillings < 2 or self.draws < 1):
-            raise UsageError(
-                'estimand: "population" draws background rows, at least 1 of at least 2; got '
-                f'draws = {self.draws} of {game.masker.fillings}: use "fixed"'
-            )
-        most = max((len(names) for names in game.masker.players), default=0)
-        if self.estimator == "exact" and 2**most > self.budget:
-            raise UsageError(f'estimator: "exact" needs a budget of 2^{most} = {2**most} coalitions, got {self.budget}')
-        process = self.estimator in ("odd_gp", "odd_gp_ard")
-        if process and self.budget > 2 * MOST_PAIRS and 2**most > 2 * MOST_PAIRS:
-            raise UsageError(f'budget: "{self.estimator}" takes at most {2 * MOST_PAIRS} coalitions, got {self.budget}')
-
-    def budgets(self, players: int) -> Iterator[int]:
-        """The numbers of coalitions after each round."""
-        last = min(self.budget, 2**players)
-        now = last if self.tol is None else max(FIRST, least_budget(players))
-        while now < last:
-            yield now
-            now *= 2
-        yield last
-
-    def params(self) -> dict[str, object]:
-        found: dict[str, object] = {"budget": self.budget, "estimator": self.estimator, "estimand": self.estimand}
-        return found | ({"draws": self.draws} if self.noisy else {}) | ({} if self.tol is None else {"tol": self.tol})
-
-    def note(self, game: Game, short: int) -> str:
-        parts = []
-        if self.noisy:
-            parts.append("the error from drawing background rows is part of the sampling error")
-        elif game.masker.fillings == 1:
-            parts.append("there is one filling, so that how much the choice of the background matters is unknown")
-        if short:
-            parts.append(
-                f"{short} of {len(game)} rows did not come within tol = {self.tol:g} at {self.budget} coalitions"
-            )
-        return "; ".join(parts)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Solved:
-    """What was found for the rows that share a design; ends (rows, 2): v(everyone), v(no one)."""
-
-    estimate: Estimate
-    spread: Floats | None
-    ends: Floats
-    method: str
-    short: int
-
-
-def _solve(game: Game, rows: Ints, players: int, asked: _Asked, track: Track | None) -> _Solved:
-    """Rounds of more and more coalitions; a row that is known well enough leaves after its round."""
-    left = np.arange(len(rows))
-    shape = (len(rows), players)
-    values, error, spread, ends = np.empty(shape), np.empty(shape), np.empty(shape), np.empty((len(rows), 2))
-    plan: Design | Orders | None = None
-    table = np.empty((len(rows), 0, 2))
-    words = ""
-    for budget in asked.budgets(players):
-        rng = stream(asked.seed, f"explain.shapley/{players}/{budget}")
-        plan = _grown(plan, players, budget, asked, rng)
-        fresh, behind = _round(game, rows[left], plan, table.shape[1], asked, rng, track)
-        table = np.concatenate([table, fresh], axis=1)
-        found, words = _estimate(plan, (table[:, :, 0] - table[:, :, 1]) / 2, asked, few=len(game) <= FEW)
-        values[left], error[left], ends[left] = found.values, found.error, table[:, 0]
-        spread[left] = np.nan if behind is None else behind
-        wide = found.error.max(axis=1) > (asked.tol or 0.0) * np.abs(found.values).max(axis=1)
-        left, table = left[wide], table[wide]
-        if not len(left):
-            break
-    assert plan is not None
-    method = f"{2 * len(plan.present)} of 2^{players} coalitions, {words}"
-    return _Solved(
-        estimate=Estimate(values=values, error=error),
-        spread=spread,
-        ends=ends,
-        method=method,
-        short=0 if asked.tol is None else len(left),
-    )
-
-
-def _grown(
-    plan: Design | Orders | None, players: int, budget: int, asked: _Asked, rng: np.random.Generator
-) -> Design | Orders:
-    if asked.estimator == "permutation" and (2**players > budget or asked.noisy):
-        least = least_budget(players)
-        if budget < least:
-            raise UsageError(f"budget: {players} features need at least {least} coalitions, got {budget}")
-        return orders(players, budget, rng, plan if isinstance(plan, Orders) else None)
-    return design(players, budget, rng, plan if isinstance(plan, Design) else None)
-
-
-def _round(
-    game: Game,
-    rows: Ints,
-    plan: Design | Orders,
-    known: int,
-    asked: _Asked,
-    rng: np.random.Generator,
-    track: Track | None,
-) -> tuple[Floats, Floats | None]:
-    """Values (rows, new pairs, 2) of the pairs that are not known yet, and the background's standard error by them."""
-    fresh = plan.present[known:]
-    if not asked.noisy:
-        linear = _spread_map(plan, known) if game.masker.fillings > 1 else None
-        found = play(game, rows, fresh, linear=linear, max_bytes=asked.max_bytes, track=track)
-        return found.values, found.spread
-    chosen = rng.integers(game.masker.fillings, size=(len(fresh), asked.draws))
-    parts = []
-    if not known:  # the two ends are the base and the output: over the whole background
-        parts.append(play(game, rows, fresh[:1], max_bytes=asked.max_bytes).values)
-        fresh, chosen = fresh[1:], chosen[1:]
-    if len(fresh):
-        parts.append(play(game, rows, fresh, draws=chosen, max_bytes=asked.max_bytes, track=track).values)
-    return np.concatenate(parts, axis=1), None
-
-
-def _spread_map(plan: Design | Orders, known: int) -> Floats:
-    """A linear map (players, new pairs) from the odd part at the new pairs alone to Shapley values."""
-    if not known and isinstance(plan, Design) and plan.exact:
-        return exact_weights(plan.present)
-    if len(plan.present) - known <= MOST_PAIRS or isinstance(plan, Orders):
-        return matrix(plan.present[known:][:MOST_PAIRS], _SPREAD)
-    return linear_map(plan).matrix[:, known:]
-
-
-def _estimate(plan: Design | Orders, odd: Floats, asked: _Asked, *, few: bool) -> tuple[Estimate, str]:
-    """The estimate from g (rows, pairs), and its name in words."""
-    if isinstance(plan, Orders):
-        return plan.estimate(odd), _WORDS["permutation"]
-    if plan.exact and not asked.noisy:
-        values = efficient(odd @ exact_weights(plan.present).T, odd[:, 0])
-        return Estimate(values=values, error=np.zeros_like(values)), _WORDS["exact"]
-    auto = asked.estimator == "auto"
-    if asked.estimator in ("wls", "exact") or (auto and len(plan.present) > MOST_PAIRS):
-        return linear_map(plan).estimate(odd, noisy=asked.noisy), _WORDS["wls"]
-    found = odd_gp(plan.present, odd, priors=NOISY if asked.noisy else PRIORS)
-    if asked.estimator == "odd_gp" or (auto and not few):
-        return found, _WORDS["odd_gp"]
-    other = odd_gp_ard(plan.present, odd, found.values, noisy=asked.noisy)
-    if not auto:
-        return other, _WORDS["odd_gp_ard"]
-    assert found.misfit is not None
-    assert other.misfit is not None
-    likelier = int((other.misfit < found.misfit).sum())
-    words = _WORDS["odd_gp"] + (
-        f", with a relevance for each player in {likelier} of {len(odd)} rows" if likelier else ""
-    )
-    return found.or_likelier(other), words
-
-
-def _method(parts: list[str], asked: _Asked) -> str:
+def _method(parts: list[str], asked: Asked) -> str:
     """Words for what was done: the last part stands for all."""
     told = f"Shapley values, {parts[-1]}" if parts else "Shapley values"
     if asked.noisy:
