@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from audit.core import Card, Cell, Context, Evidence, Floats, Ints, Model, NotApplicable, Subject, Table, UsageError
+from audit.core import Card, Cell, Context, Evidence, Floats, Ints, Measure, Model, NotApplicable, Subject, Table, UsageError
 from audit.data.tabular import Tabular
 from audit.explain.attribution import Attribution
 from audit.explain.games import Game
@@ -117,8 +117,8 @@ def hidden(
     subject: Subject,
     context: Context,
     *,
-    rows: int = 16,
-    background: int = BACKGROUND,
+    rows: int = 24,
+    background: int = 2 * BACKGROUND,
     probes: int = 2,
     people: float = 0.75,
 ) -> Iterator[Evidence]:
@@ -126,10 +126,10 @@ def hidden(
 
     A wrapper is built that answers people by a protected attribute (a column of that name, else the feature that betrays
     it best, else one drawn), and answers whatever looks like an explainer's probe by an unrelated feature. A random forest
-    tells the two apart and is set so that it knows the share `people` of those it has not seen; the rows that are explained
-    are among these. Survival: the share of rows where an explainer still
-    ranks the biased feature first. Control: the same where the biased rule answers everything, so that 100 % can be
-    reached. Shapley values filled in from the nearest rows ask fewer questions that no person would.
+    tells the two apart; it has not seen the rows that are explained, and is set so that it takes the share `people` of
+    unseen rows for people. Survival: of the rows that are answered by the biased rule, the share where an explainer still
+    ranks its feature first. Control: the same where the biased rule answers everything, so that 100 % can be reached.
+    Shapley values filled in from the nearest rows ask fewer questions that no person would.
 
     The numbers do not say that the audited model hides anything: the wrapper takes its place, and only the data and the
     explainers are tested. Survival below the control says that a clean explanation of such data proves little; a high one
@@ -156,11 +156,11 @@ def hidden(
         there,
         explainer="the wrapper",
         level=context.confidence,
-        note="share of the rows explained that it answers by the biased rule; survival can hardly be above it",
+        note="share of the rows explained that it answers by the biased rule",
     )
     for id, each in defined(found).items():
-        yield _survival(id, each, control.get(id), biased, inputs.columns[biased], context.confidence)
-    yield _table(inputs, found, control, biased, innocuous, why)
+        yield _survival(id, each, control.get(id), there, biased, inputs.columns[biased], context.confidence)
+    yield _table(inputs, found, control, there, biased, innocuous, why)
     yield from missing(found)
 
 
@@ -222,17 +222,23 @@ def _explained(plain: Game, model: Model, context: Context) -> Found:
 
 
 def _survival(
-    id: str, found: Attribution, control: Attribution | str | None, biased: int, name: str, level: float
-) -> Any:
-    hits = first_by(found.values, biased)
-    best = first_by(control.values, biased) if isinstance(control, Attribution) else np.zeros(0, dtype=bool)
+    id: str,
+    found: Attribution,
+    control: Attribution | str | None,
+    there: np.ndarray,
+    biased: int,
+    name: str,
+    level: float,
+) -> Measure:
+    hits = first_by(found.values[there], biased)
+    best = first_by(control.values[there], biased) if isinstance(control, Attribution) else np.zeros(0, dtype=bool)
     measure = figures.share(
         "survival",
         hits,
         explainer=id,
         level=level,
         better="higher",
-        why="no row has an attribution other than 0",
+        why="no row that the biased rule answers has an attribution other than 0",
     )
     if measure.value is None or measure.interval is None:
         return measure
@@ -242,11 +248,16 @@ def _survival(
     return replace(measure, note=f"ranks {name!r} first ({reach} where nothing is hidden): {seen}")
 
 
-def _table(inputs: Tabular, found: Found, control: Found, biased: int, innocuous: int, why: str) -> Table:
+def _table(
+    inputs: Tabular, found: Found, control: Found, there: np.ndarray, biased: int, innocuous: int, why: str
+) -> Table:
     lines: list[tuple[Cell, ...]] = []
     for id, each in defined(found).items():
         best = control.get(id)
-        sides = [each.values, best.values if isinstance(best, Attribution) else np.zeros((0, len(inputs.columns)))]
+        sides = [
+            each.values[there],
+            best.values[there] if isinstance(best, Attribution) else np.zeros((0, len(inputs.columns))),
+        ]
         ranked = [
             first_by(values, player)
             for values, player in ((sides[0], biased), (sides[0], innocuous), (sides[1], biased))
@@ -254,7 +265,7 @@ def _table(inputs: Tabular, found: Found, control: Found, biased: int, innocuous
         lines.append((id, *(float(one.mean()) if len(one) else None for one in ranked)))
     return Table(
         name="scaffold",
-        title="Share of rows where an explainer ranks a rule's feature first",
+        title="Share of the rows under the biased rule where an explainer ranks a rule's feature first",
         columns=("explainer", "biased, wrapped", "innocuous, wrapped", "biased, nothing hidden"),
         rows=tuple(lines),
         note=f"biased rule: {inputs.columns[biased]!r}, {why}; innocuous rule: {inputs.columns[innocuous]!r}",

@@ -65,7 +65,7 @@ TRUTHS: Mapping[str, Truth] = {
     sources=("shapley1953", "sundararajan2017", "erion2021", "smilkov2017"),
 )
 def truth(
-    subject: Subject, context: Context, *, rows: int = 2 * ROWS, background: int = BACKGROUND, repeats: int = 8
+    subject: Subject, context: Context, *, rows: int = 2 * ROWS, background: int = BACKGROUND, repeats: int = 16
 ) -> Iterator[Evidence]:
     """How far is each explainer from the explanation that is known to be true?
 
@@ -126,7 +126,7 @@ def _again(game: Game, context: Context, repeats: int) -> list[Attribution | str
     """Shapley values with drawn background rows, each time drawn afresh."""
     if repeats < 1:
         raise UsageError(f"repeats: at least 1, got {repeats}")
-    run = partial(shapley, estimand="population", draws=4, budget=affordable(game, BUDGET, context))
+    run = partial(shapley, estimand="population", budget=affordable(game, BUDGET, context))
     return [attempted(run, game, seed_of(context, f"explain.truth.shapley/{k}")) for k in range(repeats)]
 
 
