@@ -18,6 +18,27 @@ def test_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def explained(tmp_path_factory, test_data):
+    """Audit real data with a model by the name of a writer in explained_models, once; returns the folder."""
+    from explained_models import WRITERS
+
+    from audit.cli import main
+
+    done: dict[str, Path] = {}
+
+    def run(name: str) -> Path:
+        if name not in done:
+            folder = tmp_path_factory.mktemp(name)
+            WRITERS[name](folder, test_data)
+            code = main(["run", str(folder / "audit.toml"), "--out", str(folder / "out"), "-q"])
+            assert code == 0, name
+            done[name] = folder
+        return done[name]
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def report_of():
     """Build a record around outcomes."""
     from audit.core import Environment, Origin, Report, Run, Spec, SubjectCard, Verdict

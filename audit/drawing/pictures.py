@@ -200,8 +200,7 @@ def matrix(table: Table) -> Markup:
     parts.append(f'<path class="g" d="{edge}"/>')
     for r, name in enumerate(names):
         if cell >= 9 or r % 2 == 0:
-            y = svg.short(top + (r + 0.5) * cell + 4)
-            parts.append(f'<text class="l" x="{LABEL - 6}" y="{y}">{escape(fmt.fit(name, 17))}</text>')
+            parts.append(svg.name(name, LABEL - 6, top + (r + 0.5) * cell + 4))
     if room:
         for c, name in enumerate(table.columns[1 : wide + 1]):
             x, y = svg.short(LABEL + (c + 0.5) * cell + 3), svg.short(top - 4)

@@ -139,11 +139,31 @@ def _point(row: Row, x: float, y: float) -> str:
 
 
 def names(rows: Sequence[Row]) -> str:
-    """The names of the rows at the left edge."""
+    """The names of the rows at the left edge, long ones in two lines."""
+    return "".join(name(row.label, LABEL - 8, TOP + ROW * k + 14, lines=2) for k, row in enumerate(rows))
+
+
+def name(label: str, x: float, y: float, *, lines: int = 1) -> str:
+    """A name that ends at x, in smaller letters or in two lines where it is too long for the room of names."""
+    label = fmt.one_line(label)
+    if len(label) <= 15:
+        return f'<text class="l" x="{short(x)}" y="{short(y)}">{escape(fmt.fit(label, 15))}</text>'
+    parts = _halves(label) if lines == 2 else ()
+    if not parts:
+        return f'<text class="l m" x="{short(x)}" y="{short(y)}">{escape(fmt.fit(label, 18))}</text>'
     return "".join(
-        f'<text class="l" x="{LABEL - 8}" y="{TOP + ROW * k + 14}">{escape(fmt.fit(row.label, 17))}</text>'
-        for k, row in enumerate(rows)
+        f'<text class="l n" x="{short(x)}" y="{short(y + shift)}">{escape(fmt.fit(part, 20))}</text>'
+        for part, shift in zip(parts, (-6, 3), strict=True)
     )
+
+
+def _halves(label: str) -> tuple[str, ...]:
+    """A name cut at the blank nearest to its middle, where it has one and is too long for one line."""
+    blanks = [place for place, letter in enumerate(label) if letter == " "]
+    if len(label) <= 18 or not blanks:
+        return ()
+    cut = min(blanks, key=lambda place: abs(2 * place - len(label)))
+    return label[:cut], label[cut + 1 :]
 
 
 def forest(rows: Sequence[Row], *, title: str, desc: str, unit: str = "", limits: Sequence[float] = ()) -> Markup:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from audit import stats
-from audit.core import Context, Evidence, Interval, Measure, NotApplicable, Subject, Table
+from audit.core import Context, Evidence, Interval, Measure, Subject, Table
 from audit.explain import views
 from audit.explain.attribution import Attribution
 from audit.explain.games import Link
@@ -47,9 +47,8 @@ def global_importance(
     is harmless: a proxy can carry the weight of a protected attribute. Features that move together share their credit.
     """
     chosen = sampled_rows(subject, context, rows)
-    found = shapley_of(subject, context, chosen, background=background, budget=budget, link=link)
-    if len(set(found.players)) != 1:
-        raise NotApplicable("rows have players of their own, as sentences have words, so there is no mean over rows")
+    own = "rows have players of their own, as sentences have words, so there is no mean over rows"
+    found = shapley_of(subject, context, chosen, background=background, budget=budget, link=link, own=own)
     measures = [_importance(found, index, context.confidence) for index in range(len(found.features))]
     yield from measures
     yield _ranking(found, measures)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audit import stats
-from audit.core import ALL, Cell, Context, Evidence, Floats, Interval, Ints, Measure, NotApplicable, Subject, Table
+from audit.core import ALL, Cell, Context, Evidence, Floats, Interval, Ints, Measure, Subject, Table
 from audit.core import stream as stream_of
 from audit.explain.attribution import Attribution
 from audit.explain.games import Link
@@ -63,9 +63,8 @@ def group_reasons(
     a wrong; that none is found with few people is no proof that there is none.
     """
     chosen = sampled_rows(subject, context, rows)
-    found = shapley_of(subject, context, chosen, background=background, budget=budget, link=link)
-    if len(set(found.players)) != 1:
-        raise NotApplicable("rows have players of their own, so reasons cannot be compared between groups")
+    own = "rows have players of their own, so reasons cannot be compared between groups"
+    found = shapley_of(subject, context, chosen, background=background, budget=budget, link=link, own=own)
     seed = seed_of(context, "explain.group_reasons")
     for attribute, codes in subject.groups.items():
         values = codes.values[chosen].astype(np.int64)

@@ -67,13 +67,17 @@ def seed_of(context: Context, name: str) -> int:
 
 
 def shapley_of(
-    subject: Subject, context: Context, rows: Ints, *, background: int, budget: int, link: Link
+    subject: Subject, context: Context, rows: Ints, *, background: int, budget: int, link: Link, own: str = ""
 ) -> Attribution:
     """Shapley values of the named rows over the shared background and the shared coalition design.
+
+    own: why rows that have players of their own are of no use; raises NotApplicable with it before anything is asked.
 
     A budget below what the number of players needs is raised to that, one above what the check may ask for is lowered.
     """
     game = game_of(subject, context, rows, background=background, link=link)
+    if own and len(set(game.masker.players)) != 1:
+        raise NotApplicable(own)
     budget = affordable(game, budget, context)
     key = ("explain.attribution", rows.tobytes(), background, budget, link)
     if key not in context.scratch:
