@@ -69,10 +69,7 @@ def tree_shap(estimator: Any, values: Floats, background: Floats, *, seed: int =
     What is explained is what the trees add up to: log-odds of boosting, probabilities of forests, a regressor's number.
     Raises UsageError where shap is not installed, NotApplicable for trees that it cannot read.
     """
-    try:
-        import shap
-    except ImportError as error:
-        raise UsageError("shap is not installed: pip install shap") from error
+    shap = _shap()
     with lent(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of numpy's, by the library
         try:
@@ -86,13 +83,20 @@ def tree_shap(estimator: Any, values: Floats, background: Floats, *, seed: int =
     return found.reshape(*values.shape, -1), base
 
 
+def _shap() -> Any:
+    """The library; raises UsageError where it is not installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of matplotlib's, on its import
+        try:
+            import shap
+        except ImportError as error:
+            raise UsageError("shap is not installed: pip install shap") from error
+    return shap
+
+
 def to_shap(attribution: Attribution) -> Any:
     """A shap.Explanation of the same values; raises UsageError where shap is not installed."""
-    try:
-        import shap
-    except ImportError as error:
-        raise UsageError("shap is not installed: pip install shap") from error
-    return shap.Explanation(
+    return _shap().Explanation(
         values=attribution.values,
         base_values=attribution.base,
         data=attribution.data,
