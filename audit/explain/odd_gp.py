@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audit.core import Floats
+from audit.core import Floats, Ints
 from audit.explain.coalitions import Estimate, efficient, exact_square, exact_weights
 from audit.explain.masking import Coalitions
 
@@ -20,6 +20,7 @@ ODD = (1, 3, 5, 7, 9)
 DECAYS = (0.3, 0.1, 0.05, 0.03, 0.015, 0.007, 0.003, 0.001)
 NOISES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1)
 JITTER = 1e-8  # of the variance: keeps the kernel's factor, and intervals honest where nearly all is seen
+JUDGED = 1024  # pairs that choose among priors, at most
 MOST_PAIRS = 8192  # whose kernel of pairs x pairs float64 numbers is half a gigabyte
 
 
@@ -97,18 +98,34 @@ def factor(covered: Floats, own: float, present: Coalitions) -> Floats:
     return np.asarray(cholesky(covered, lower=True, overwrite_a=True, check_finite=False))
 
 
-def odd_gp(present: Coalitions, odd: Floats, *, priors: tuple[Prior, ...] = PRIORS) -> Estimate:
+def odd_gp(present: Coalitions, odd: Floats, *, priors: tuple[Prior, ...] = PRIORS, judged: int = JUDGED) -> Estimate:
     """Shapley values (rows, players) from the odd part g (rows, pairs) of the game at coalitions (pairs, players).
 
-    Each row takes the prior under which what was seen of it is likeliest, and the scale that fits it best.
+    Each row takes the prior under which what was seen of it is likeliest, and the scale that fits it best. Of more than
+    `judged` pairs, so many, evenly spread, choose the prior; the values come from all.
     """
+    if len(present) <= judged or len(priors) == 1:
+        return _under(present, odd, priors)[0]
+    some = np.unique(np.linspace(0, len(present) - 1, judged).astype(np.int64))
+    chosen = _under(present[some], odd[:, some], priors)[1]
+    values, error = np.zeros((2, len(odd), present.shape[1]))
+    misfit = np.zeros(len(odd))
+    for place in np.unique(chosen):
+        rows = chosen == place
+        found = _under(present, odd[rows], (priors[place],))[0]
+        values[rows], error[rows], misfit[rows] = found.values, found.error, found.misfit
+    return Estimate(values=values, error=error, misfit=misfit)
+
+
+def _under(present: Coalitions, odd: Floats, priors: tuple[Prior, ...]) -> tuple[Estimate, Ints]:
+    """The estimate of each row under its likeliest prior, and that prior's number."""
     from scipy.linalg import solve_triangular
 
     apart = distances(present, present)
     players = present.shape[1]
-    best = np.full(len(odd), np.inf)
-    values, error = np.zeros((len(odd), players)), np.zeros((len(odd), players))
-    for prior in priors:
+    best, chosen = np.full(len(odd), np.inf), np.zeros(len(odd), dtype=np.int64)
+    values, error = np.zeros((2, len(odd), players))
+    for number, prior in enumerate(priors):
         lower = factor(kernel(players, prior.decay)[apart], prior.rough + prior.noise, present)
         sides = np.concatenate([odd, covariance(present, prior)])
         white = solve_triangular(lower, sides.T, lower=True, check_finite=False).T
@@ -116,11 +133,11 @@ def odd_gp(present: Coalitions, odd: Floats, *, priors: tuple[Prior, ...] = PRIO
         scale = np.maximum((seen**2).mean(axis=1), np.finfo(float).tiny)
         misfit = len(present) / 2 * np.log(scale) + np.log(np.diag(lower)).sum()
         better = misfit < best
-        best[better] = misfit[better]
+        best[better], chosen[better] = misfit[better], number
         values[better] = seen[better] @ cross.T
         left = np.maximum(prior_variance(players, prior) - (cross**2).sum(axis=1), 0.0)
         error[better] = np.sqrt(scale[better, None] * left)
-    return Estimate(values=efficient(values, odd[:, 0]), error=error, misfit=best)
+    return Estimate(values=efficient(values, odd[:, 0]), error=error, misfit=best), chosen
 
 
 def matrix(present: Coalitions, prior: Prior) -> Floats:

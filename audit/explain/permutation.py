@@ -29,12 +29,18 @@ class Orders:
     sign: Floats
 
     def estimate(self, odd: Floats) -> Estimate:
-        """Values and standard errors (rows, players) from g (rows, pairs): mean and spread over orders."""
+        """Values and standard errors (rows, players) from g (rows, pairs): mean and spread over orders.
+
+        The error is wider than the spread by Student's factor, so that 1.96 of it cover 95 % with few orders too.
+        """
+        from scipy.special import stdtrit
+
         gains = np.diff(odd[:, self.pair] * self.sign, axis=2)  # (rows, orders, places)
         each = np.empty_like(gains)
         np.put_along_axis(each, np.broadcast_to(self.orders, gains.shape), gains, axis=2)
         count = len(self.orders)
-        error = each.std(axis=1, ddof=1) / np.sqrt(count) if count > 1 else np.full(each.shape[::2], np.nan)
+        wider = stdtrit(count - 1, 0.975) / stdtrit(np.inf, 0.975)
+        error = wider * each.std(axis=1, ddof=1) / np.sqrt(count)
         return Estimate(values=each.mean(axis=1), error=error)
 
 

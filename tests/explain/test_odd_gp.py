@@ -98,3 +98,16 @@ def test_error_and_coverage_on_a_network_of_twelve_features(budget, most):
     assert np.mean(gap) < most * np.abs(truth).mean()
     assert np.mean(gap) < 0.8 * np.mean(theirs)
     assert 0.92 < np.mean(inside) < 0.985
+
+
+def test_part_of_many_pairs_chooses_the_prior_and_all_of_them_the_values():
+    rng = np.random.default_rng(3)
+    games = tabulated(network(10), rng.normal(size=(4, 10)), rng.normal(size=(5, 10)))
+    present = design(10, 600, np.random.default_rng(0)).present
+    odd, _ = halves(games, present)
+    whole, part = odd_gp(present, odd), odd_gp(present, odd, judged=150)
+    truth = np.array([shapley_of(game) for game in games])
+    assert np.abs(part.values - truth).mean() < 1.5 * np.abs(whole.values - truth).mean()
+    np.testing.assert_allclose(part.values.sum(axis=1), 2 * odd[:, 0], atol=1e-12)
+    alone = [odd_gp(present, odd[[row]], judged=150).values[0] for row in range(4)]
+    np.testing.assert_allclose(part.values, alone, atol=1e-10)
