@@ -111,6 +111,7 @@ def test_no_generated_page_is_left_over():
         ("published-counts/audit.toml", 1),
         ("published-counts/ricci.toml", 3),
         ("sklearn/audit.toml", 3),
+        ("explanations/audit.toml", 1),
     ],
 )
 def test_examples_run_and_end_as_their_readme_says(example, code, tmp_path, capsys):
