@@ -150,9 +150,9 @@ def name(label: str, x: float, y: float, *, lines: int = 1) -> str:
         return f'<text class="l" x="{short(x)}" y="{short(y)}">{escape(fmt.fit(label, 15))}</text>'
     parts = _halves(label) if lines == 2 else ()
     if not parts:
-        return f'<text class="l m" x="{short(x)}" y="{short(y)}">{escape(fmt.fit(label, 18))}</text>'
+        return f'<text class="l l1" x="{short(x)}" y="{short(y)}">{escape(fmt.fit(label, 18))}</text>'
     return "".join(
-        f'<text class="l n" x="{short(x)}" y="{short(y + shift)}">{escape(fmt.fit(part, 20))}</text>'
+        f'<text class="l l2" x="{short(x)}" y="{short(y + shift)}">{escape(fmt.fit(part, 20))}</text>'
         for part, shift in zip(parts, (-6, 3), strict=True)
     )
 
