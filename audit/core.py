@@ -44,7 +44,18 @@ Offer = Literal[
 ]
 Need = (
     Literal[
-        "labels", "decisions", "scores", "groups", "rows", "model", "parameters", "strata", "target", "twin", "classes"
+        "labels",
+        "decisions",
+        "scores",
+        "groups",
+        "rows",
+        "model",
+        "parameters",
+        "strata",
+        "target",
+        "twin",
+        "classes",
+        "mask",
     ]
     | Offer
 )

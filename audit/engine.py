@@ -75,6 +75,7 @@ LACKING: Mapping[str, str] = {
     "classes": "the outcome is yes or no: there are no more than two classes",
     "target": "there is no number to predict: no [data] target",
     "twin": "counterfactual twins are known in planted worlds only",
+    "mask": "there are no pictures with a mask of the place where the class is to be seen",
 }
 
 
@@ -181,6 +182,7 @@ def missing_needs(entry: Entry, subject: Subject) -> str:
         "classes": len(data.classes) > 2,
         "target": data.target is not None,
         "twin": data.twin is not None,
+        "mask": getattr(data.inputs, "mask", None) is not None,
         **{offer: model is not None and offer in model.offers for offer in OFFERS},
     }
     lacking = [need for need in sorted(entry.needs) if not there[need]]

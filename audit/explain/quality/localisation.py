@@ -63,7 +63,7 @@ def pixels(found: Attribution) -> Floats:
 @check(
     "explain.localisation",
     title="Do explanations point at the right place?",
-    needs={"model", "rows"},
+    needs={"model", "rows", "mask"},
     sources=("arras2022",),
 )
 def localisation(
