@@ -139,16 +139,22 @@ def mean_error(explain: Callable[[int], np.ndarray], seeds: int = 3) -> float:
     return float(np.mean([error(explain(seed)) for seed in range(seeds)]))
 
 
-def forward_seconds(module: nn.Module, batch: Callable[[int], Any], evaluations: float) -> float:
+def forward_seconds(
+    module: nn.Module,
+    batch: Callable[[int], Any],
+    evaluations: float,
+    *,
+    sizes: tuple[int, ...] = (500, 1_000, 2_000, 4_000, 8_000),
+) -> float:
     """CPU seconds of bare forward passes of so many rows, in the best of a few sizes of a batch."""
     best = math.inf
     with torch.inference_mode():
-        for size in (500, 1_000, 2_000, 4_000, 8_000):
-            inputs = batch(size)
+        for size in sizes:
+            inputs, times = batch(size), max(1, 2 * sizes[-1] // size)
             module(inputs)
             for _ in range(3):
                 start = time.process_time()
-                for _ in range(max(1, 20_000 // size)):
+                for _ in range(times):
                     module(inputs)
-                best = min(best, (time.process_time() - start) / (max(1, 20_000 // size) * size))
+                best = min(best, (time.process_time() - start) / (times * size))
     return best * evaluations
