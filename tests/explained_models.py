@@ -36,6 +36,9 @@ SMALL = "".join(
         few("explain.stability", rows=3, background=16, copies=2, seeds=2),
         few("explain.randomisation", rows=3, background=16, draws=2, layers=1, labels=False),
         few("explain.proxies", rows=24, background=16),
+        few("explain.retraining", rows=40, repeats=1),
+        few("explain.scaffold", rows=8, background=16),
+        few("explain.recourse", rows=24, background=32),
     ]
 )
 
@@ -72,7 +75,7 @@ def heart(folder: Path, data: Path) -> None:
         attributes = ["gender"]
         """
         + SMALL
-        + few("explain.cases", rows=3, background=len(frame), budget=2 ** len(HEART))
+        + few("explain.cases", rows=2, background=len(frame), budget=2 ** len(HEART))
     )
 
 
@@ -92,12 +95,12 @@ def build():
 
 
 def german(folder: Path, data: Path) -> None:
-    """Logistic regression on numbers and words, foreign worker among them; 150 applicants are scored."""
+    """Logistic regression on numbers and words, foreign worker among them; 100 applicants are scored."""
     names = [f"c{i}" for i in range(1, 20)] + ["foreign_worker", "c21"]
     frame = pd.read_csv(data / "german_credit" / "german.data", sep=" ", names=names)
     frame["good"] = (frame.pop("c21") == 1).astype(int)
-    frame.iloc[:850].to_csv(folder / "train.csv", index=False)
-    frame.iloc[850:].to_csv(folder / "test.csv", index=False)
+    frame.iloc[:900].to_csv(folder / "train.csv", index=False)
+    frame.iloc[900:].to_csv(folder / "test.csv", index=False)
     (folder / "model.py").write_text(GERMAN_MODEL.format(train=str(folder / "train.csv"), **GERMAN))
     (folder / "audit.toml").write_text(
         f"""
@@ -113,9 +116,9 @@ def german(folder: Path, data: Path) -> None:
         """
         + SMALL
         + few("explain.cases", rows=3, background=16, budget=96)
-        + few("explain.reason_codes", rows=150, background=150, budget=96, seeds=2, shown=150, link="logit")
+        + few("explain.reason_codes", rows=100, background=100, budget=96, seeds=2, shown=100, link="logit")
         + few("explain.permutation_importance", rows=100)
-        + few("explain.surrogate_tree", rows=150)
+        + few("explain.surrogate_tree", rows=100)
     )
 
 

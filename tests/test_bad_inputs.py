@@ -1,14 +1,21 @@
-"""Bad inputs, each as a user meets it: a subprocess, exit code 2, one message, no traceback, nothing half-written."""
+"""Bad inputs, each as a user meets it: a subprocess, exit code 2, one message, no traceback, nothing half-written.
 
+What explanations meet is odd rather than bad: there the audit ends, with right figures or an error that says why.
+"""
+
+import json
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 from samples import sample_report
 
 from audit import codec
+from audit.cli import main
+from audit.core import Measure, Table
 
 ROWS = "id,label,score,approved,sex,age\n" + "\n".join(
     f"{i},{i % 2},{(i % 10) / 10},{int(i % 3 == 0)},{'fm'[i % 2]},{20 + i}" for i in range(60)
@@ -316,3 +323,235 @@ def test_exit_code_2_and_one_message(tmp_path: Path, bad: Bad):
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
     assert not list(tmp_path.rglob("*.part"))
     assert not list(tmp_path.rglob("out/*"))
+
+
+# --------------------------------------------------------------------------------------------- odd things to explain
+TABLE = """
+[model]
+kind = "{kind}"
+factory = "model:build"
+{output}
+[data]
+path = "rows.csv"
+label = "label"
+features = {features}
+[groups]
+attributes = ["sex"]
+[checks]
+only = ["explain"]
+"""
+MADE = """
+[model]
+kind = "torch"
+factory = "model:build"
+output = "logit"
+[data]
+factory = "model:data"
+[groups]
+attributes = ["hand"]
+[checks]
+only = ["explain"]
+"""
+SCORED = "label,sex,age,debt,again\n" + "\n".join(
+    f"{(7 * i + i // 3) % 2},{'fm'[i % 2]},{20 + i % 40},{13 * i % 17},{20 + i % 40}" for i in range(60)
+)
+MODULE = """
+import numpy as np
+import torch
+from torch import nn
+
+from audit.core import Codes, Dataset, Origin
+from audit.data.images import Images
+from audit.data.texts import tokenised
+
+
+def made(*layers):
+    net = nn.Sequential(*layers)
+    for weights in net.parameters():
+        weights.data = torch.linspace(-1, 1, weights.numel()).reshape(weights.shape)
+    return net
+
+
+def dataset(inputs):
+    half = np.arange(len(inputs)) % 2
+    groups = {"hand": Codes(values=half, levels=("a", "b"))}
+    return Dataset(inputs=inputs, groups=groups, origin=Origin(name="made"), y=half)
+"""
+
+
+def explained(folder: Path, config: str, model: str):
+    (folder / "audit.toml").write_text(config)
+    (folder / "rows.csv").write_text(SCORED)
+    (folder / "model.py").write_text(model)
+    assert main(["run", str(folder / "audit.toml"), "--out", str(folder / "out"), "-q"]) == 0
+    return codec.read_record(folder / "out" / "result.json")
+
+
+def of_table(function: str, *features: str, more: str = "") -> tuple[str, str]:
+    config = TABLE.format(kind="callable", output="", features=json.dumps(features))
+    return config + more, f"import numpy as np\n\ndef build():\n    return lambda x: {function}\n"
+
+
+def outcomes(report):
+    return {one.check: one for one in report.all_outcomes}
+
+
+def told(report, check, kind):
+    return [one for one in outcomes(report)[check].evidence if isinstance(one, kind)]
+
+
+def measured(report, check):
+    return {(one.name, *one.where.values()): one for one in told(report, check, Measure)}
+
+
+def cases(report):
+    """Of each case its attributions by player, and base and output as the note tells them."""
+    found = []
+    for table in told(report, "explain.cases", Table):
+        at = table.columns.index("shap")
+        ends = table.note.removeprefix("base ").split(" (")[0].split(", output ")
+        found.append(({row[0]: row[at] for row in table.rows}, *map(float, ends)))
+    return found
+
+
+def none_fails(report):
+    bad = {check: one.reason for check, one in outcomes(report).items() if one.status not in ("done", "not_applicable")}
+    assert bad == {}
+
+
+def test_nan_for_masked_rows_is_an_error_that_says_so(tmp_path):
+    config, model = of_table("np.where(x[:, 0] + x[:, 1] == x[:, 2] + x[:, 1], 0.3, np.nan)", "age", "debt", "again")
+    report = explained(tmp_path, config, model)  # only rows whose two ages agree get an answer
+    for check in ("explain.cases", "explain.global_importance", "explain.reason_codes"):
+        assert outcomes(report)[check].status == "error"
+        for word in ("not finite", "masked", "filled in from"):
+            assert word in outcomes(report)[check].reason
+    assert "not finite" in (tmp_path / "out" / "report.html").read_text("utf-8")
+
+
+def test_a_constant_model_has_no_reasons(tmp_path):
+    report = explained(tmp_path, *of_table("np.full(len(x), 0.4)", "age", "debt"))
+    none_fails(report)
+    assert all(value == 0 for values, _, _ in cases(report) for value in values.values())
+    assert measured(report, "explain.reason_codes")["no_reason_share", "all"].value == 1
+    undefined = [one for check in outcomes(report) for one in told(report, check, Measure) if one.value is None]
+    assert undefined
+    assert all(one.note for one in undefined)
+
+
+def test_one_player_has_the_whole_difference(tmp_path):
+    report = explained(tmp_path, *of_table("1 / (1 + np.exp((40 - x[:, 0]) / 5))", "age"))
+    none_fails(report)
+    assert cases(report)
+    for values, base, output in cases(report):
+        assert values["age"] == pytest.approx(output - base, abs=2e-4)  # the note tells four figures
+    assert measured(report, "explain.cases")["completeness_error", "shap"].value < 1e-12
+
+
+def test_duplicated_columns_share_alike(tmp_path):
+    score = "1 / (1 + np.exp(3 - x[:, 0] / 20 - x[:, 2] / 20 + x[:, 1] / 9))"
+    report = explained(tmp_path, *of_table(score, "age", "debt", "again"))
+    none_fails(report)
+    assert cases(report)
+    for values, _, _ in cases(report):
+        assert values["age"] == pytest.approx(values["again"], abs=1e-12)
+    assert any(abs(values["age"]) > 0.01 for values, _, _ in cases(report))
+
+
+def test_a_background_of_one_row_has_no_error_of_its_choice(tmp_path):
+    wanted = (
+        "cases",
+        "global_importance",
+        "group_reasons",
+        "interactions",
+        "completeness",
+        "faithfulness",
+        "agreement",
+    )
+    more = "".join(f'[checks."explain.{check}"]\nbackground = 1\n' for check in (*wanted, "reason_codes", "recourse"))
+    report = explained(
+        tmp_path, *of_table("1 / (1 + np.exp((40 - x[:, 0]) / 5 + x[:, 1] / 9))", "age", "debt", more=more)
+    )
+    none_fails(report)
+    rows = [[float(cell) for cell in line.split(",")[2:4]] for line in SCORED.splitlines()[1:]]
+    bases = {round(1 / (1 + 2.718281828459045 ** ((40 - age) / 5 + debt / 9)), 4) for age, debt in rows}
+    for values, base, output in cases(report):
+        assert round(base, 4) in bases  # the answer to that one row
+        assert sum(values.values()) == pytest.approx(output - base, abs=2e-4)
+
+
+def test_a_text_of_one_token_has_the_whole_difference(tmp_path):
+    model = (
+        MODULE
+        + """
+def build():
+    return made(nn.Embedding(6, 2), nn.Flatten(), nn.Linear(2, 1))
+
+
+def data():
+    return dataset(tokenised([["yes", "no", "maybe"][i % 3] for i in range(30)]))
+"""
+    )
+    report = explained(tmp_path, MADE, model)
+    none_fails(report)
+    assert cases(report)
+    for values, base, output in cases(report):
+        assert list(values.values()) == [pytest.approx(output - base, abs=2e-4)]
+
+
+@pytest.mark.parametrize("side", [1, 3])
+def test_a_picture_of_few_pixels(tmp_path, side):
+    model = (
+        MODULE
+        + f"""
+def build():
+    return made(nn.Flatten(), nn.Linear({side * side}, 1))
+
+
+def data():
+    return dataset(Images(values=np.random.default_rng(0).random((30, 1, {side}, {side}))))
+"""
+    )
+    report = explained(tmp_path, MADE, model)
+    none_fails(report)
+    maps = [table for table in told(report, "explain.cases", Table) if table.name == "shap"]
+    assert maps
+    for table in maps:
+        assert len(table.rows) == len(table.rows[0]) == side
+        base, output = map(float, table.note.removeprefix("base ").split(" (")[0].split(", output "))
+        assert sum(cell for row in table.rows for cell in row) == pytest.approx(output - base, abs=2e-4)
+
+
+def test_a_picture_smaller_than_a_superpixel_is_one():
+    from audit.explain import Images, game, shapley
+
+    values = np.random.default_rng(0).random((3, 1, 3, 3))
+    found = shapley(game(lambda x: 1 / (1 + np.exp(-x.mean(axis=(1, 2, 3)))), Images(values=values), size=8))
+    assert [len(names) for names in found.players] == [1, 1, 1]
+    np.testing.assert_allclose(found.values[:, 0], found.outputs - found.base, atol=1e-12)
+
+
+def test_a_gradient_that_is_none_is_told(tmp_path):
+    model = (
+        MODULE
+        + """
+class Cut(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weights = nn.Parameter(torch.tensor([0.05, -0.1]))
+
+    def forward(self, x):
+        return (x.detach().float() @ self.weights.detach()) % 3 - 1
+
+
+def build():
+    return Cut()
+"""
+    )
+    config = TABLE.format(kind="torch", output='output = "logit"', features='["age", "debt"]')
+    report = explained(tmp_path, config, model)
+    none_fails(report)
+    found = measured(report, "explain.cases")["shap_ig_rank_correlation",]
+    assert found.value is None
+    assert "gradient" in found.note
+    assert ("completeness_error", "integrated gradients") not in measured(report, "explain.cases")

@@ -183,8 +183,8 @@ def matrix(table: Table) -> Markup:
     if not known or not values[0]:
         return Markup("")
     most, wide = max(known) or 1.0, len(values[0])
-    cell = min((svg.RIGHT - LABEL) / wide, 22.0)
     room = 14.0 if wide <= 12 else 0.0
+    cell = min((svg.RIGHT - LABEL - 1.5 * room) / wide, 22.0)  # slanted names of columns reach further right
     top = TOP + room * 4
     shades: dict[str, str] = {}
     for r, row in enumerate(values):

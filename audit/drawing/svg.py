@@ -158,11 +158,12 @@ def name(label: str, x: float, y: float, *, lines: int = 1) -> str:
 
 
 def _halves(label: str) -> tuple[str, ...]:
-    """A name cut at the blank nearest to its middle, where it has one and is too long for one line."""
+    """A name cut behind what joins its parts, else at the blank nearest to its middle; uncut where it fits or has none."""
     blanks = [place for place, letter in enumerate(label) if letter == " "]
     if len(label) <= 18 or not blanks:
         return ()
-    cut = min(blanks, key=lambda place: abs(2 * place - len(label)))
+    joints = [place for place in blanks if label[place - 1] in "·×="]
+    cut = min(joints or blanks, key=lambda place: abs(2 * place - len(label)))
     return label[:cut], label[cut + 1 :]
 
 

@@ -213,6 +213,8 @@ def class_order(found: tuple[str, ...], dataset: Dataset, spec: Spec) -> tuple[i
 def _binary_order(named: tuple[str, ...], dataset: Dataset, spec: Spec) -> list[int | None]:
     both = dataset.y is not None and len(np.unique(dataset.y)) == 2
     positive = find(dataset.classes[1] if dataset.y is not None else spec.data.positive, named)
+    if positive is None and dataset.y is None:
+        positive = find(dataset.classes[1], named)
     if positive is not None and (not both or find(dataset.classes[0], named) == 1 - positive):
         return [1 - positive, positive]
     if [key_of(name) for name in named] in ([0.0, 1.0], [-1.0, 1.0]):
