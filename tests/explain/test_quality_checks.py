@@ -10,6 +10,7 @@ from little_models import Open, Plain, codes, context, seeded_mlp, sigmoid, subj
 from audit import registry
 from audit.core import BudgetSpent, Curve, DataError, DataSpec, Measure, ModelSpec, NotApplicable, Spec, Table, stream
 from audit.data.images import Images
+from audit.data.series import series
 from audit.data.worlds.credit import credit
 from audit.explain import game
 from audit.explain.attribution import attribution
@@ -23,7 +24,7 @@ from audit.explain.quality.proxies import proxies
 from audit.explain.quality.randomisation import randomisation, randomised, stages
 from audit.explain.quality.retraining import retraining
 from audit.explain.quality.scaffold import hidden, scaffold
-from audit.explain.quality.stability import stability
+from audit.explain.quality.stability import nudged, stability
 from audit.explain.quality.truth import truth
 from audit.models.counted import Counted
 from audit.models.oracle import form_of, oracle
@@ -342,3 +343,15 @@ def test_what_shapley_names_is_missed_and_what_a_wrong_explainer_names_is_not(mo
     assert found["fit", "nothing removed"].value > found["fit", "random features"].value
     with pytest.raises(NotApplicable, match="do not vary"):
         list(retraining(subject(Plain(lambda v: np.full(len(v), 0.5)), table(rows(200, 6))), context()))
+
+
+def test_sequences_are_nudged_where_they_have_steps():
+    inputs = replace(series(np.ones((2, 4, 3))), lengths=np.array([2, 4]))
+    near, distance = nudged(inputs, np.ones((2, 1, 1, 1)), 0.1, 5, stream(0, "n"))
+    assert near.lengths.tolist() == [2] * 5 + [4] * 5
+    assert np.array_equal(near.values[:5, 2:], np.repeat(inputs.values[:1, 2:], 5, axis=0))
+    assert distance[0] == pytest.approx(np.linalg.norm(near.values[:5, :2] - 1, axis=(1, 2)))
+    model = Plain(lambda v: sigmoid(v[:, :2].sum(axis=(1, 2))))
+    everyone = series(rows(120, 3).reshape(30, 4, 3))
+    found = measures(stability(subject(model, everyone), context(), rows=4))
+    assert 0 < found["sensitivity_max", "shapley"].value < 1

@@ -63,7 +63,7 @@ def completeness(
 
 def _promised(id: str, found: Attribution, level: float) -> Iterator[Measure]:
     errors = relative_errors(found)
-    why = found.note or "the output is the base in every row"
+    why = "the output is the base in every row" if np.isfinite(found.delta).any() else found.note or "undefined"
     above = errors[np.isfinite(errors)] > LARGE
     note = f"mean over rows; the largest is {np.nanmax(errors):.2g}" if len(above) else why
     yield figures.mean(

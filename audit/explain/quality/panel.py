@@ -21,6 +21,7 @@ from audit.core import (
     Table,
     UsageError,
 )
+from audit.data.tabular import Tabular
 from audit.explain.attribution import Attribution
 from audit.explain.games import Game, Link, value_table
 from audit.explain.masking import masker
@@ -34,12 +35,14 @@ ROWS, BACKGROUND = (
     32,
 )  # by default: a dozen rows show how explainers differ, and every one of them is played in full
 BUDGET = 512  # coalitions of Shapley values
+SAMPLES = 500  # perturbations a row of a local surrogate of anything but a table
 
 
 def explainers(game: Game, context: Context) -> dict[str, Explain | str]:
     """Every registered explainer by id, with its own defaults, or what the model lacks for it.
 
-    Shapley values are asked for no more coalitions than the check may spend.
+    Two are asked for less, as every row is explained again and again: Shapley values for no more coalitions than the check
+    may spend, and local surrogates for fewer perturbations where rows cannot share them.
     """
     card, offers = game.model.card, game.model.offers
     there: set[Need] = {"model", "rows", *offers, *(("parameters",) if card.parameters_open else ())}
@@ -51,6 +54,8 @@ def explainers(game: Game, context: Context) -> dict[str, Explain | str]:
         elif "budget" in entry.params:
             # No more than exact values need, so that a small game costs what it costs.
             found[id] = partial(entry.function, budget=affordable(game, BUDGET, context))
+        elif entry.params.get("samples", 0) > SAMPLES and not isinstance(game.masker.inputs, Tabular):
+            found[id] = partial(entry.function, samples=SAMPLES)
         else:
             found[id] = entry.function
     return found

@@ -8,7 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from audit.core import Card, Cell, Context, Evidence, Floats, Ints, Measure, Model, NotApplicable, Subject, Table, UsageError
+from audit.core import (
+    Card,
+    Cell,
+    Context,
+    Evidence,
+    Floats,
+    Ints,
+    Measure,
+    Model,
+    NotApplicable,
+    Subject,
+    Table,
+    UsageError,
+)
 from audit.data.tabular import Tabular
 from audit.explain.attribution import Attribution
 from audit.explain.games import Game

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,8 +64,14 @@ def nudged(inputs: Any, scale: Floats, radius: float, copies: int, rng: np.rando
     values = inputs.values
     drawn = rng.uniform(-radius, radius, (len(values), copies, *values.shape[1:]))
     drawn = np.where((scale > 0) & ~np.isnan(values)[:, None], drawn, 0.0)
+    if isinstance(inputs, Series):
+        beyond = (
+            np.arange(values.shape[1]) >= inputs.lengths[:, None]
+        )  # what fills short sequences up is no number of theirs
+        drawn[np.broadcast_to(beyond[:, None, :, None], drawn.shape)] = 0.0
     moved = (values[:, None] + drawn * scale).reshape(-1, *values.shape[1:])
-    return inputs.with_values(moved), np.sqrt((drawn**2).reshape(len(values), copies, -1).sum(axis=2))
+    many = inputs.take(np.repeat(np.arange(len(values)), copies))
+    return replace(many, values=moved), np.sqrt((drawn**2).reshape(len(values), copies, -1).sum(axis=2))
 
 
 # ------------------------------------------------------------------------------------------------- the check
