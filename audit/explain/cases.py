@@ -118,15 +118,24 @@ def _about_decisions(subject: Subject) -> list[tuple[str, np.ndarray, Floats]]:
     assert subject.score is not None
     assert subject.decision is not None
     score, refused = subject.score, subject.decision == 0
+    (no, yes), (negative, _) = _decided(subject)
     kinds = [
-        ("refused, nearest to the threshold", refused, -score),
-        ("refused, the lowest score of all", refused, score),
+        (f"{no}, nearest to the threshold", refused, -score),
+        (f"{no}, the lowest score of all", refused, score),
         *_wrong_refusals(subject, refused, score),
-        ("approved, nearest to the threshold", ~refused, score),
+        (f"{yes}, nearest to the threshold", ~refused, score),
     ]
     if subject.y is not None:
-        kinds.append(("approved although the label is negative, most confident", ~refused & (subject.y != 1), -score))
+        kinds.append((f"{yes} although the label is {negative}, most confident", ~refused & (subject.y != 1), -score))
     return kinds
+
+
+def _decided(subject: Subject) -> tuple[tuple[str, str], tuple[str, str]]:
+    """What the decisions and the labels are called, negative first: where the classes have names of their own, by them."""
+    first, second = subject.data.classes[0], subject.data.classes[-1]
+    if {first, second} <= {"0", "1", "0.0", "1.0", "-1", "False", "True", "false", "true"}:
+        return ("refused", "approved"), ("negative", "positive")
+    return (f"found to be {first}", f"found to be {second}"), (first, second)
 
 
 def _about_answers(subject: Subject) -> list[tuple[str, np.ndarray, Floats]]:
@@ -157,10 +166,11 @@ def _first(among: np.ndarray, order: Floats, count: int) -> Ints:
 def _wrong_refusals(subject: Subject, refused: np.ndarray, score: Floats) -> list[tuple[str, np.ndarray, Floats]]:
     if subject.y is None:
         return []
+    (no, _), (_, positive) = _decided(subject)
     wrong = refused & (subject.y == 1)
     return [
         (
-            f"refused although the label is positive, most confident in {name} = {level}",
+            f"{no} although the label is {positive}, most confident in {name} = {level}",
             wrong & (codes.values == index),
             score,
         )

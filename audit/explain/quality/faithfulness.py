@@ -191,9 +191,7 @@ def _measures(id: str, each: Sequence[_Row], level: float) -> Iterator[Measure]:
         own = np.array([row.areas[id][side] for row in each])
         won = np.array([beaten(row.areas[id][side], row.random[side], lower=lower) for row in each])
         verb = "removing players in this order lowers" if lower else "bringing players back in this order raises"
-        reading = (
-            f"{verb} the output sooner than {won.mean():.0%} of random orders do (50% is chance)" if len(won) else ""
-        )
+        reading = f"{verb} the output sooner than this share of random orders do (50% is chance)" if len(won) else ""
         better: Better = "lower" if lower else "higher"
         yield figures.mean(
             f"{name}_auc", own, explainer=id, level=level, better=better, note="area under the output", why=why
@@ -212,9 +210,7 @@ def _measures(id: str, each: Sequence[_Row], level: float) -> Iterator[Measure]:
         )
     missed = np.array([row.missed[id] for row in each])
     kept = missed[np.isfinite(missed)]
-    reading = (
-        f"its sums tell all but {kept.mean():.0%} of how the output moves when random sets go" if len(kept) else ""
-    )
+    reading = "share of how the output moves when random sets go that its sums miss" if len(kept) else ""
     why = "the output does not move, whatever is removed" if each else why
     yield figures.mean(
         "infidelity", missed, explainer=id, level=level, better="lower", note=reading, why=why, least=0.0, most=1.0
