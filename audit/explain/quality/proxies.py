@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -119,8 +120,6 @@ def _carried(
         least=0.0,
         most=1.0,
     )
-    from dataclasses import replace
-
     return replace(found, where={attribute: ALL, "explainer": id})
 
 
