@@ -152,7 +152,7 @@ def _exact(present: Coalitions, even: Floats) -> tuple[Floats, Floats]:
 
     A coalition's weight depends on its size and on whether it holds both, one or neither: a quadratic form.
     """
-    pairs, players = present.shape
+    players = present.shape[1]
     values = np.zeros((len(even), players, players))
     both, one, none = _weights(present.sum(axis=1), players)
     inside = present.astype(np.float64)

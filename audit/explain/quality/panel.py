@@ -13,6 +13,7 @@ from audit.core import (
     Context,
     Floats,
     Inputs,
+    MissingOffer,
     ModelError,
     Need,
     NotApplicable,
@@ -29,11 +30,17 @@ from audit.explain.sample import affordable, game_of, model_and_inputs, sampled_
 from audit.registry import entries
 
 Explain = Callable[..., Attribution]
+
+
+class Failed(str):
+    """A reason that is the model's failure, not a method's limit."""
+
+    __slots__ = ()
+
+
 Found = dict[str, "Attribution | str"]
-ROWS, BACKGROUND = (
-    12,
-    32,
-)  # by default: a dozen rows show how explainers differ, and every one of them is played in full
+ROWS = 12  # by default: a dozen rows show how explainers differ
+BACKGROUND = 32
 BUDGET = 512  # coalitions of Shapley values
 SAMPLES = 500  # perturbations a row of a local surrogate of anything but a table
 
@@ -52,13 +59,19 @@ def explainers(game: Game, context: Context) -> dict[str, Explain | str]:
         if lacking:
             found[id] = f"the model does not offer {', '.join(lacking)}"
         elif "budget" in entry.params:
-            # No more than exact values need, so that a small game costs what it costs.
-            found[id] = partial(entry.function, budget=affordable(game, BUDGET, context))
+            # Without the fit of relevances, which takes longer than the model does, again and again.
+            plain = {"estimator": "odd_gp"} if "estimator" in entry.params and _many(game) else {}
+            found[id] = partial(entry.function, budget=affordable(game, BUDGET, context), **plain)
         elif entry.params.get("samples", 0) > SAMPLES and not isinstance(game.masker.inputs, Tabular):
             found[id] = partial(entry.function, samples=SAMPLES)
         else:
             found[id] = entry.function
     return found
+
+
+def _many(game: Game) -> bool:
+    """Whether a row has more coalitions than are asked for."""
+    return 2 ** max(len(names) for names in game.masker.players) > BUDGET
 
 
 def panel_of(game: Game, context: Context, only: Mapping[str, Any] | None = None, *, salt: str = "") -> Found:
@@ -81,7 +94,11 @@ def attempted(run: Explain, game: Game, seed: int) -> Attribution | str:
         found = run(game, seed=seed)
     except Stopped:
         raise
-    except (NotApplicable, ModelError, UsageError) as error:
+    except MissingOffer as error:
+        return str(error)
+    except ModelError as error:
+        return Failed(error)
+    except (NotApplicable, UsageError) as error:
         return str(error)
     except (RuntimeError, NotImplementedError) as error:  # what torch and captum raise for a module they cannot follow
         return f"{type(error).__name__}: {error}"
@@ -104,6 +121,8 @@ def panel(
         context.scratch[key] = panel_of(game, context)
     found: Found = context.scratch[key]
     if not defined(found):
+        if failed := [reason for reason in found.values() if isinstance(reason, Failed)]:
+            raise ModelError(failed[0])
         raise NotApplicable("no explainer applies: " + "; ".join(f"{id}: {reason}" for id, reason in found.items()))
     return game, found
 

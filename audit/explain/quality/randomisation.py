@@ -72,7 +72,7 @@ def randomisation(
     rows: int = 8,
     background: int = BACKGROUND,
     link: Link = "identity",
-    draws: int = 6,
+    draws: int = 4,
     layers: int = 3,
     labels: bool = True,
 ) -> Iterator[Evidence]:
