@@ -1,5 +1,6 @@
 """A small graph network of plain torch, and graphs for it."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def network(features: int, *, hidden: int = 8, classes: int = 1, layers: int = 2
             super().__init__()
             sizes = [features, *[hidden] * (layers - 1), classes]
             self.layers = torch.nn.ModuleList(
-                torch.nn.Linear(a, b, dtype=torch.float64) for a, b in zip(sizes, sizes[1:], strict=False)
+                torch.nn.Linear(a, b, dtype=torch.float64) for a, b in itertools.pairwise(sizes)
             )
 
         def forward(self, x, edge_index, edge_weight=None):

@@ -8,15 +8,18 @@ from dataclasses import replace
 import numpy as np
 
 from audit import stats
-from audit.core import Context, Evidence, Interval, Measure, Subject, Table
+from audit.core import Context, Evidence, Interval, Measure, NotApplicable, Subject, Table
+from audit.data.texts import Texts
 from audit.explain import views
 from audit.explain.attribution import Attribution
 from audit.explain.games import Link
-from audit.explain.sample import sampled_rows, shapley_of
+from audit.explain.sample import costs, sampled_rows, shapley_of
 from audit.registry import check
 
 _UNITS = {"identity": "proportion", "logit": ""}
 SWARM = 128  # rows drawn at most
+TEXTS = 5  # texts that a word must stand in
+WORDS = 40  # words told at most
 
 
 @check(
@@ -43,12 +46,18 @@ def global_importance(
     background's part is an upper bound, as its errors in different rows are taken to move together. The values are exact
     for up to 9 features and estimated from `budget` coalitions (at least four a feature) above that.
 
+    Of texts it is the mean over the sampled texts that hold the word, of words that stand in at least five of them.
+
     The numbers do not say what would happen in the world if a feature changed, nor that a feature of small importance
     is harmless: a proxy can carry the weight of a protected attribute. Features that move together share their credit.
     """
     chosen = sampled_rows(subject, context, rows)
-    own = "rows have players of their own, as sentences have words, so there is no mean over rows"
+    texts = isinstance(subject.data.inputs, Texts)
+    own = "" if texts else "rows have players of their own, so there is no mean over rows"
     found = shapley_of(subject, context, chosen, background=background, budget=budget, link=link, own=own)
+    if texts:
+        yield from _by_word(found, context.confidence)
+        return
     measures = [_importance(found, index, context.confidence) for index in range(len(found.features))]
     yield from measures
     yield _ranking(found, measures)
@@ -64,6 +73,32 @@ def global_importance(
         better="lower",
         note="largest gap between the sum of a row's attributions and its output less the base",
     )
+
+
+def _by_word(found: Attribution, level: float) -> Iterator[Measure]:
+    """The mean absolute value of each word over the texts that hold it; a word that comes twice counts with its sum."""
+    sums: dict[str, list[float]] = {}
+    for names, values in zip(found.players, found.values, strict=True):
+        here: dict[str, float] = {}
+        for name, value in zip(names, values, strict=False):
+            word = views.word(name)
+            here[word] = here.get(word, 0.0) + float(value)
+        for word, value in here.items():
+            sums.setdefault(word, []).append(abs(value))
+    common = {word: np.array(each) for word, each in sums.items() if len(each) >= TEXTS}
+    if not common:
+        raise NotApplicable(f"no word stands in {TEXTS} of the {len(found.values)} sampled texts")
+    for word, moved in sorted(common.items(), key=lambda item: -item[1].mean())[:WORDS]:
+        low, high = stats.mean_interval(moved, level)
+        yield Measure(
+            name="mean_abs_shap",
+            value=float(moved.mean()),
+            unit=_UNITS[found.link],
+            n=len(moved),
+            interval=Interval(low=max(low, 0.0), high=high, level=level, method="t over texts"),
+            where={"feature": word},
+        )
+    yield from costs(found)
 
 
 def _importance(found: Attribution, index: int, level: float) -> Measure:

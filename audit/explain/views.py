@@ -44,8 +44,7 @@ def case(found: Attribution, row: int, *, title: str = "", was: Sequence[Cell] |
     names = found.players[row]
     values, errors = found.values[row, : len(names)], error(found)[row, : len(names)]
     if found.kind == "texts":
-        words = [_AGAIN.sub("", name) for name in names]
-        lines = [(words[k], defined(values[k]), defined(errors[k])) for k in range(len(names))]
+        lines = [(word(names[k]), defined(values[k]), defined(errors[k])) for k in range(len(names))]
         return Table(
             name="tokens",
             title=heading,
@@ -60,6 +59,11 @@ def case(found: Attribution, row: int, *, title: str = "", was: Sequence[Cell] |
     rows = tuple((names[k], was[k], defined(values[k]), defined(errors[k])) for k in order)
     columns = ("player", "what it was", "value", "SE")
     return Table(name="case", title=heading, columns=columns, rows=rows, note=ends(found, row), view="waterfall")
+
+
+def word(name: str) -> str:
+    """The word itself, of a player that is a word and may come twice."""
+    return _AGAIN.sub("", name)
 
 
 def heat_map(found: Attribution, row: int, *, title: str) -> Table:

@@ -52,9 +52,23 @@ def test_pictures_whose_patches_are_shared():
 
 
 def test_sentences_have_no_mean_over_rows():
-    texts = tokenised(["a b c", "d e"] * 10)
-    model = Plain(lambda v: np.full(len(v), 0.5))
-    s = subject(model, texts)
-    for check in (global_importance, interactions_check):
-        with pytest.raises(NotApplicable, match="players of their own"):
-            list(check(s, context()))
+    s = subject(Plain(lambda v: np.full(len(v), 0.5)), tokenised(["a b c", "d e"] * 10))
+    with pytest.raises(NotApplicable, match="players of their own"):
+        list(interactions_check(s, context()))
+
+
+def test_words_have_a_mean_over_the_texts_that_hold_them():
+    """Each word adds its own weight, so a word's value is its weight, and twice that where it comes twice."""
+    texts = tokenised(["good day", "bad day", "good good night", "rare day"] * 6 + ["odd"])
+    weight = np.zeros(len(texts.vocabulary))
+    for word, value in (("good", 0.1), ("bad", -0.2), ("day", 0.05)):
+        weight[texts.vocabulary.index(word)] = value
+    s = subject(Plain(lambda ids: 0.5 + weight[ids].sum(axis=1)), texts)
+    found = {m.where["feature"]: m for m in global_importance(s, context(), rows=25) if m.name == "mean_abs_shap"}
+    assert next(iter(found)) == "bad"
+    assert found["bad"].value == pytest.approx(0.2, abs=1e-9)
+    assert found["good"].value == pytest.approx(0.15, abs=1e-9)
+    assert found["good"].n == 12
+    assert found["good"].interval.low < 0.15 < found["good"].interval.high
+    assert found["night"].value == pytest.approx(0, abs=1e-9)
+    assert "odd" not in found

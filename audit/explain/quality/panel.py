@@ -71,7 +71,8 @@ def explainers(game: Game, context: Context) -> dict[str, Explain | str]:
 
 def _many(game: Game) -> bool:
     """Whether a row has more coalitions than are asked for."""
-    return 2 ** max(len(names) for names in game.masker.players) > BUDGET
+    most = max(len(names) for names in game.masker.players)
+    return 1 << most > BUDGET
 
 
 def panel_of(game: Game, context: Context, only: Mapping[str, Any] | None = None, *, salt: str = "") -> Found:
