@@ -131,6 +131,12 @@ def _swarm(points: Sequence[tuple[float, float | None]], middle: float, at: svg.
     return parts
 
 
+def pushes_down(table: Table) -> bool:
+    """Whether a waterfall or a text has a value below 0: shares of attention have none, and need no key."""
+    place = 1 if table.view == "tokens" else 2
+    return any((number(row[place]) or 0.0) < 0 for row in table.rows)
+
+
 def tokens(table: Table) -> Markup:
     """Columns token, value: the text, each token on the shade of its value; what pushes down is underlined with dots."""
     values = [number(row[1]) for row in table.rows]

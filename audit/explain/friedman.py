@@ -135,7 +135,8 @@ def interactions_check(
     for a pair that hardly matters. Intervals are bootstraps over the explained rows and over the background together; they
     are never below 0, and a model that is exactly additive gives exactly 0. One map shows the mean output over the strongest
     pair, another (up to 16 features) how large the Shapley interaction of every pair is in single rows: what two features
-    do together in one answer, which may cancel out on average.
+    do together in one answer, which may cancel out on average. Of pictures and sequences, whose parts have no common
+    background to be averaged over, there is the second map alone.
 
     On the scale of probabilities even a logistic model without any product of features has interactions, because the
     scale is curved; link = "logit" takes that away. Partial dependences mix in people who cannot exist.
@@ -148,6 +149,12 @@ def interactions_check(
     if features < 2:
         raise UsageError(f"features: at least 2 make a pair, got {features}")
     seed = seed_of(context, "explain.interactions")
+    few = game_of(subject, context, chosen[:SINGLE], background=background, link=link)
+    if not isinstance(game.masker.inputs, Tabular):
+        if len(names) > MAPPED:
+            raise NotApplicable(f"interactions of parts are told of {MAPPED} at most, and there are {len(names)}")
+        yield _shapley(few, budget, seed)
+        return
     weights = _weights(game, stream_of(seed, "bootstrap"))
     alone = play(game, coalitions_of(len(names), []))
     singles = [overall_h(alone, number, len(names), *weights) for number in range(len(names))]
@@ -162,10 +169,9 @@ def interactions_check(
         yield _measure("friedman_h_pair", where, found[0], game, context.confidence)
     strongest = sorted(results, key=lambda pair: -float(results[pair][1][0]))
     yield _table(game, results, strongest, context.confidence)
-    if isinstance(game.masker.inputs, Tabular) and names == game.masker.inputs.columns:
+    if names == game.masker.inputs.columns:
         yield _matrix(game, *strongest[0])
     if len(names) <= MAPPED:
-        few = game_of(subject, context, chosen[:SINGLE], background=background, link=link)
         yield _shapley(few, budget, seed)
 
 

@@ -76,6 +76,7 @@ def _environment() -> Environment:
         "draw": _draw,
         "draw_curve": _draw_curve,
         "draw_table": pictures.draw,
+        "pictures_down": pictures.pushes_down,
         "draw_gaps": _draw_gaps,
         "draw_trade_off": _draw_trade_off,
     }
