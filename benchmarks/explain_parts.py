@@ -24,7 +24,7 @@ TOKENS, WORDS = 30, 200
 PIXELS, SQUARE = 28, 4  # 49 squares
 EVALUATIONS = 2_000  # of the peer on a picture
 PICTURES, SENTENCES = 3, 4
-MANY = 40_000  # coalitions of the references
+MANY = 160_000  # coalitions of the references
 
 
 # ------------------------------------------------------------------------------------------------------- models
@@ -163,9 +163,9 @@ def _bare(played: Game) -> Callable[[Attribution], float]:
 
 def words(size: int, quick: bool) -> Case:
     """Tokens of four sentences."""
-    played, budget, evaluations = texts(), 224, 1_000
+    played, budget, evaluations = texts(), 256, 1_000
     truth, doubt = models.kept("tokens", reader(), _many_tokens)
-    rows = range(2 if quick else SENTENCES)
+    rows = range(SENTENCES)
     permutation(played, [0], 200, 0)
 
     def errors() -> tuple[float, float]:
@@ -181,8 +181,6 @@ def words(size: int, quick: bool) -> Case:
         theirs=lambda: permutation(played, rows, evaluations, 0),
         rounds=1 if quick else 3,
         repeats=2,
-        scale=SENTENCES / len(rows),
-        scale_note=f"of {len(rows)} sentences, scaled to {SENTENCES}",
         errors=errors,
         truth=f"a reference of {MANY} coalitions (standard error {doubt.mean():.1e})",
         limit=_bare(played),
@@ -191,7 +189,7 @@ def words(size: int, quick: bool) -> Case:
 
 def squares(size: int, quick: bool) -> Case:
     """Squares of three pictures: how few coalitions come to the peer's error."""
-    played, budget = pictures(), 720
+    played, budget = pictures(), 900
     truth, doubt = models.kept("squares", looker(), _many_squares)
     permutation(played, [0], 200, 0)
     rows = range(PICTURES)

@@ -182,7 +182,7 @@ CASES = {
     "explain-shap-kernel-equal": _case("shap-kernel-equal", "shap", kernel_shap, 6.0, 2048, (8, 64)),
     "explain-shap-kernel": _case("shap-kernel", "shap", kernel_shap, 10.0, 640, (8, 64)),
     "explain-shap-population": population,
-    "explain-shap-permutation": _case("shap-permutation", "shap", permutation, 6.0, 704, (8, 64)),
+    "explain-shap-permutation": _case("shap-permutation", "shap", permutation, 6.0, 640, (8, 64)),
     "explain-captum-kernel": _case("captum-kernel", "captum", captum_kernel, 40.0, 192, (4, 32)),
     "explain-captum-sampling": _case("captum-sampling", "captum", captum_sampling, 10.0, 320, (4, 32)),
     "explain-shapiq-kernel": _case("shapiq-kernel", "shapiq", shapiq, 10.0, 256, (4, 32)),

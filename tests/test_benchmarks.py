@@ -1,9 +1,14 @@
+import importlib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from audit.explain import game
 
 pytest.importorskip("fairlearn")
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,3 +37,48 @@ def test_unknown_names_are_refused_with_the_known_ones():
     done = benchmarks("metric-strings")
     assert done.returncode == 2
     assert "allowed names are bootstrap" in done.stderr
+
+
+def test_the_beginning_of_names_stands_for_all_of_them():
+    main = importlib.import_module("benchmarks.__main__")
+    known = main.cases()
+    explained = main._beginning("explain", known)
+    assert len(explained) > 10
+    assert main._beginning("explain-shap-kernel", known) == ["explain-shap-kernel", "explain-shap-kernel-equal"]
+    assert main._beginning("bootstrap", known) == ["bootstrap"]
+    assert main._beginning("explai", known) == []
+    assert all(main.sizes(name, False) == main.EXPLAINED for name in explained)
+
+
+def test_a_faster_answer_that_is_further_from_the_truth_does_not_count(capsys):
+    harness = importlib.import_module("benchmarks.harness")
+
+    def slow():
+        end = time.process_time() + 0.02
+        while time.process_time() < end:
+            pass
+        return 10
+
+    def lines(mine: float) -> list[dict]:
+        case = harness.Case(
+            name="x", peer="y", goal=2.0, ours=lambda: 1, theirs=slow, rounds=1, repeats=1,
+            errors=lambda: (mine, 0.1), truth="zero", evaluations=lambda ours, theirs: (ours, theirs), evaluations_goal=11.0,
+            limit=lambda ours: 1e-6,
+        )  # fmt: skip
+        met = harness.run(case, "x", 1)
+        told = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+        assert met == all(line["met"] for line in told)
+        return told
+
+    time_of, answers = lines(0.1)
+    assert (time_of["met"], time_of["mae"], time_of["peer_mae"]) == (True, 0.1, 0.1)
+    assert (answers["case"], answers["ratio"], answers["met"]) == ("x-evaluations", 10.0, False)
+    assert lines(0.11)[0]["met"] is False
+
+
+def test_the_exact_values_are_those_of_a_game_known_in_closed_form():
+    models = importlib.import_module("benchmarks.explain_models")
+    rng = np.random.default_rng(0)
+    x, b, weights = rng.normal(size=(3, 5)), rng.normal(size=(4, 5)), np.arange(5.0)
+    played = game(lambda rows: rows @ weights, x, b, output="value")
+    np.testing.assert_allclose(models.by_definition(played), weights * (x - b.mean(axis=0)), atol=1e-12)
