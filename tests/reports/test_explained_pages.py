@@ -24,7 +24,9 @@ def test_explanations_are_for_every_reader(browser, axe, explained, name, scheme
     assert clipped == []
     page.evaluate(axe)
     run = "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
-    found = page.evaluate(f"{run}.then(r => r.violations.map(v => [v.id, v.nodes.length, v.nodes[0].html.slice(0, 200)]))")
+    found = page.evaluate(
+        f"{run}.then(r => r.violations.map(v => [v.id, v.nodes.length, v.nodes[0].html.slice(0, 200)]))"
+    )
     assert found == []
     assert trouble == []
     context.close()
