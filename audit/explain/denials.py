@@ -51,7 +51,7 @@ def denial_reasons(
     *,
     rows: int = 48,
     background: int = 64,
-    budget: int = 512,
+    budget: int = 256,
     seeds: int = 3,
     most: int = MOST,
     least_effect: float = 0.0,

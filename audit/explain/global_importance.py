@@ -34,7 +34,7 @@ def global_importance(
     *,
     rows: int = 128,
     background: int = 64,
-    budget: int = 512,
+    budget: int = 256,
     link: Link = "identity",
 ) -> Iterator[Evidence]:
     """Which features move the model's answers most, on average over people?
@@ -44,7 +44,7 @@ def global_importance(
     is absent takes the values of sampled background rows, whatever the other features are (interventional). The
     interval joins the spread over rows with the errors from drawing the background and the coalitions; the
     background's part is an upper bound, as its errors in different rows are taken to move together. The values are exact
-    for up to 9 features and estimated from `budget` coalitions (at least four a feature) above that.
+    for up to 8 features and estimated from `budget` coalitions (at least four a feature) above that.
 
     Of texts it is the mean over the sampled texts that hold the word, of words that stand in at least five of them.
 

@@ -41,7 +41,7 @@ def group_reasons(
     *,
     rows: int = 256,
     background: int = 64,
-    budget: int = 512,
+    budget: int = 256,
     permutations: int = 999,
     features: int = 10,
     link: Link = "identity",

@@ -25,6 +25,7 @@ from audit.reports.boards import Overview, TradeOff
 NAME, PROSE = 120, 600  # characters of a name and of a sentence before the rest moves to the end of the page
 DRAWN = 40  # rows of one drawing; the table beside it has them all
 LISTED = 1000  # rows of one table; the record has them all
+PICTURED = 100  # rows of a table that has a picture
 POINTS = 60  # points of one curve in its table; the record has them all
 SHOWN = 6  # curves of one family before the rest is folded on a screen
 LONG = 4  # checks of a section before it gets a table of contents
@@ -66,7 +67,10 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     world.filters |= {"figure": _figure, "spoken": _spoken, "notes": _notes, "plain_json": _plain_json}
-    world.filters |= {"limit_text": _limit_text, "listed": lambda rows: rows[:LISTED]}
+    world.filters |= {
+        "limit_text": _limit_text,
+        "listed": lambda rows, view="table": rows[: LISTED if view == "table" else PICTURED],
+    }
     world.globals |= {
         "fmt": fmt,
         "words": words,
@@ -83,6 +87,7 @@ def _environment() -> Environment:
     world.globals |= {
         "css": Markup((sources.TEMPLATES / "style.css").read_text("utf-8")),
         "LISTED": LISTED,
+        "PICTURED": PICTURED,
         "DRAWN": DRAWN,
         "POINTS": POINTS,
         "SHOWN": SHOWN,

@@ -41,7 +41,7 @@ class Failed(str):
 Found = dict[str, "Attribution | str"]
 ROWS = 12  # by default: a dozen rows show how explainers differ
 BACKGROUND = 32
-BUDGET = 512  # coalitions of Shapley values
+BUDGET = 256  # coalitions of Shapley values
 SAMPLES = 500  # perturbations a row of a local surrogate of anything but a table
 
 

@@ -17,7 +17,6 @@ from audit.explain.quality import figures
 from audit.explain.quality.panel import BACKGROUND, Found, defined, missing, panel, panel_of, sizes
 from audit.explain.ranks import rank_correlations
 from audit.explain.sample import game_of, sampled_rows
-from audit.models.base import Reading, Wrapped
 from audit.models.counted import Counted
 from audit.registry import check
 
@@ -219,6 +218,8 @@ def _light(table: Tabular, y: np.ndarray, seed: int) -> Model:
 
     light = HistGradientBoostingClassifier(max_iter=20, max_depth=3, early_stopping=False, random_state=seed)
     light.fit(table.values, y)
+    from audit.models.base import Reading, Wrapped
+
     return Wrapped(
         card=Card(family="light model", kind="sklearn", digest=f"light/{seed}"),
         answer=lambda inputs: light.predict_proba(inputs.values)[:, 1],

@@ -32,7 +32,6 @@ from audit.explain.quality.panel import BACKGROUND, BUDGET, Found, attempted, de
 from audit.explain.quality.proxies import association
 from audit.explain.sample import affordable, game_of, model_and_inputs, sampled_rows, seed_of
 from audit.explain.shapley import shapley
-from audit.models.base import Reading, Wrapped
 from audit.registry import check
 
 LEARNT = 2000  # rows that the wrapper learns on at most
@@ -217,6 +216,8 @@ def _others(count: int, chosen: Ints, rng: np.random.Generator) -> Ints:
 
 def _model(wrapper: Scaffold) -> Model:
     card = Card(family="scaffold", kind="callable", digest=f"scaffold/{wrapper.biased}/{wrapper.innocuous}")
+    from audit.models.base import Reading, Wrapped
+
     return Wrapped(card=card, answer=wrapper.answer, reading=Reading(batch_size=65_536))
 
 
