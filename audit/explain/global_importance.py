@@ -17,7 +17,7 @@ from audit.explain.sample import costs, sampled_rows, shapley_of
 from audit.registry import check
 
 _UNITS = {"identity": "proportion", "logit": ""}
-SWARM = 128  # rows drawn at most
+SWARM = 64  # rows drawn at most
 TEXTS = 5  # texts that a word must stand in
 WORDS = 40  # words told at most
 

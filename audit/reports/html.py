@@ -6,7 +6,7 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -69,7 +69,7 @@ def _environment() -> Environment:
     world.filters |= {"figure": _figure, "spoken": _spoken, "notes": _notes, "plain_json": _plain_json}
     world.filters |= {
         "limit_text": _limit_text,
-        "listed": lambda rows, view="table": rows[: LISTED if view == "table" else PICTURED],
+        "listed": _listed,
     }
     world.globals |= {
         "fmt": fmt,
@@ -143,6 +143,11 @@ def _notes(panel: Panel) -> dict[str, int]:
 
 def _plain_json(content: Any) -> str:
     return json.dumps(content, ensure_ascii=False, default=str)
+
+
+def _listed(rows: Sequence[Any], view: str = "table") -> Sequence[Any]:
+    """The rows that a page shows: fewer where a picture shows them all."""
+    return rows[: LISTED if view == "table" else PICTURED]
 
 
 def _limit_text(panel: Panel, name: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from audit.core import Cell, Context, Evidence, Floats, Measure, NotApplicable, Subject, Table, UsageError
 from audit.data.tabular import Tabular
-from audit.data.worlds.base import Oracle
 from audit.explain.attribution import Attribution
 from audit.explain.games import Game
 from audit.explain.masking.tabular import TabularMasker
@@ -19,9 +19,12 @@ from audit.explain.ranks import rank_correlations
 from audit.explain.sample import affordable, model_and_inputs, seed_of
 from audit.explain.shapley import shapley
 from audit.registry import check
+
+if TYPE_CHECKING:
+    from audit.data.worlds.base import Oracle
 from audit.stats import z_quantile
 
-Truth = Callable[[Oracle, Floats, Floats], Floats]
+Truth = Callable[["Oracle", Floats, Floats], Floats]
 DRAWN = "shapley (population)"  # Shapley values with an error of their own: on few players the others are exact
 
 
