@@ -198,3 +198,14 @@ def test_figures_leave_out_what_is_undefined_and_say_why():
     assert share("s", np.zeros(0, dtype=bool), explainer="e", level=0.95, why="because").value is None
     half = share("s", np.array([True, False]), explainer="e", level=0.95)
     assert half.interval.low < half.value < half.interval.high
+
+
+def test_figures_that_are_all_alike_are_not_sure_beyond_their_number():
+    from audit.explain.quality import figures
+    from audit.stats import wilson
+
+    found = figures.mean("m", np.ones(12), explainer="e", level=0.95, least=0.0, most=1.0)
+    low, _ = wilson(12, 12, 0.95)
+    assert (found.interval.low, found.interval.high) == pytest.approx((float(low), 1.0))
+    both = figures.mean("m", np.full(12, -1.0), explainer="e", level=0.95, least=-1.0, most=1.0)
+    assert both.interval.high == pytest.approx(-1 + 2 * (1 - float(low)))

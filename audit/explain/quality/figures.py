@@ -24,7 +24,7 @@ def mean(
 ) -> Measure:
     """The mean of figures (n,), NaN left out, with Student's t interval over them; None with `why` where none is left.
 
-    least, most: what a figure can be; the interval is cut there.
+    least, most: what a figure can be; the interval is cut there, and where all figures are alike it is that of a share.
     """
     there = np.asarray(each, dtype=np.float64)
     there = there[np.isfinite(there)]
@@ -33,13 +33,18 @@ def mean(
         return Measure(name=name, value=None, unit=unit, where=where, better=better, note=why)
     low, high = stats.mean_interval(there, level)
     value = float(there.mean())
-    interval = None
+    interval, method = None, f"t over {what}"
+    if np.ptp(there) == 0 and np.isfinite([least, most]).all():
+        # A dozen equal figures do not prove that all are: as sure as a share of that many cases can be.
+        found = stats.wilson((value - least) / (most - least) * len(there), len(there), level)
+        low, high = (least + (most - least) * float(side) for side in found)
+        method = f"Wilson over {what}, which are all alike"
     if np.isfinite([low, high]).all():
         interval = Interval(
             low=min(max(float(low), least), value),
             high=max(min(float(high), most), value),
             level=level,
-            method=f"t over {what}",
+            method=method,
         )
     return Measure(
         name=name, value=value, unit=unit, n=len(there), interval=interval, where=where, better=better, note=note
