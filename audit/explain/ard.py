@@ -18,10 +18,10 @@ from audit.explain.odd_gp import JITTER
 
 FITTED = 384  # pairs that relevances are fitted to, at most; values come from all
 SKETCHED = 128  # pairs that choose where the fit begins and take it most of the way, at a tenth of the cost
-STEPS, FINISHED = 40, 12  # steps of the fit to the sketch, and to all that are fitted
+STEPS, FINISHED = 40, 6  # steps of the fit to the sketch, and to all that are fitted
 STARTS = tuple((size, power) for size in (0.02, 0.05, 0.1, 0.2, 0.4) for power in (0.0, 0.5, 1.0))
 LEAST, MOST = 1e-4, 0.95  # of a relevance
-ENOUGH = 1e-6  # a step that lowers the misfit by a smaller share is the last
+ENOUGH = 1e-5  # a step that lowers the misfit by a smaller share is the last
 SPREAD = 0.7  # of the log-odds of relevances around their mean: a normal prior, without which few coalitions over-fit
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 NODES, WEIGHTS = (_NODES + 1) / 2, _WEIGHTS / 2
