@@ -299,7 +299,10 @@ def clean(text: str) -> str:
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
-_UNPRINTABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\x7f-\x9f]")
+# Marks that turn the direction of what follows go too: a name must not rearrange the page around it.
+_UNPRINTABLE = re.compile(
+    "[\u202a-\u202e\u2066-\u2069]|[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\x7f-\x9f]"
+)
 
 
 def one_line(text: str) -> str:

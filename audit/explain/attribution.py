@@ -24,7 +24,8 @@ class Attribution:
 
     values (rows, most players): attributions in the unit of the link; NaN behind the last player of a row that has fewer
     than others, and in a row that is undefined, for which `note` says why. base, outputs (rows,): the output with no
-    player present, and with all of them. players: the names in each row. targets (rows,): the class explained.
+    player present, and with all of them. players: the names in each row. targets (rows,): the class explained. scale: what
+    is explained, "probability", "log-odds" or "number".
     se_sampling, se_background (as values): standard errors from drawing (coalitions, perturbations) and from drawing the
     background; None where the method has no such error. data (as values): what the players were, NaN where a player is
     no single number. params: the method's settings. model, background: digests (the background's in words).
@@ -41,6 +42,7 @@ class Attribution:
     targets: Ints
     method: str
     link: Link
+    scale: str = "probability"
     params: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     model: str = ""
@@ -183,6 +185,7 @@ def attribution(game: Game, values: Floats, *, method: str, **facts: Any) -> Att
         "data": game.masker.data(),
         "targets": game.targets,
         "link": game.link,
+        "scale": game.scale,
         "model": game.model.card.digest,
         "background": game.masker.background,
         "kind": kind_of(game.masker.inputs),

@@ -205,12 +205,13 @@ def _case(
     names = shap.players[place]
     order = range(len(names)) if table.view == "tokens" else [names.index(str(row[0])) for row in table.rows]
     other = tuple((*row, views.defined(gradients.values[place, k])) for row, k in zip(table.rows, order, strict=True))
-    yield replace(table, columns=(*columns, "integrated gradients (log-odds)"), rows=other, note=note)
+    yield replace(table, columns=(*columns, f"integrated gradients ({gradients.scale})"), rows=other, note=note)
 
 
 def _picture(inputs: Images, place: int, title: str) -> Table:
     """What the model saw, its channels' mean."""
     grey = inputs.values[place].mean(axis=0)
+    grey = grey[:: views.step_of(grey.shape), :: views.step_of(grey.shape)]
     columns = tuple(str(k) for k in range(grey.shape[1]))
     return Table(
         name="picture", title=title, columns=columns, rows=tuple(tuple(map(float, line)) for line in grey), view="image"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from audit.explain.playing import plan, values_of
 from audit.models.counted import Counted
 
 Link = Literal["identity", "logit"]
+SCALES: Mapping[Link, str] = {"identity": "probability", "logit": "log-odds"}
 MAX_BYTES = 16_000_000  # of one batch of filled inputs, whatever the sizes of rows, coalitions and background
 
 
@@ -31,8 +32,24 @@ class Game:
     targets: Ints
     link: Link = "identity"
 
+    def __post_init__(self) -> None:
+        if self.number:
+            if self.link != "identity":
+                raise UsageError(f'link: a model that predicts a number knows "identity" only, got {self.link!r}')
+            object.__setattr__(self, "targets", np.ones_like(self.targets))  # a number has no other class to turn to
+
     def __len__(self) -> int:
         return len(self.masker.inputs)
+
+    @property
+    def number(self) -> bool:
+        """Whether the model predicts a number, which has neither classes nor log-odds."""
+        return self.model.card.output == "value"
+
+    @property
+    def scale(self) -> str:
+        """What is explained: "probability", "log-odds" or "number"."""
+        return "number" if self.number else SCALES[self.link]
 
     def answer(self, inputs: Any, rows: Ints) -> Floats:
         """The explained output (m n,) for inputs (m n,): m of them for each of the rows (n,), one row after the other."""
@@ -143,6 +160,8 @@ def game(
 
 def targets_of(model: Model, inputs: Any, target: int | Ints | Literal["predicted"]) -> Ints:
     """The class to explain in each row (n,); raises UsageError for one that the model does not have."""
+    if model.card.output == "value":
+        return np.ones(len(inputs), dtype=np.int64)
     classes = len(model.card.classes)
     if isinstance(target, str):
         if target != "predicted":

@@ -16,7 +16,6 @@ from audit.explain.games import Link
 from audit.explain.sample import costs, sampled_rows, shapley_of
 from audit.registry import check
 
-_UNITS = {"identity": "proportion", "logit": ""}
 SWARM = 64  # rows drawn at most
 TEXTS = 5  # texts that a word must stand in
 WORDS = 40  # words told at most
@@ -93,7 +92,7 @@ def _by_word(found: Attribution, level: float) -> Iterator[Measure]:
         yield Measure(
             name="mean_abs_shap",
             value=float(moved.mean()),
-            unit=_UNITS[found.link],
+            unit=views.unit(found),
             n=len(moved),
             interval=Interval(low=max(low, 0.0), high=high, level=level, method="t over texts"),
             where={"feature": word},
@@ -108,13 +107,13 @@ def _importance(found: Attribution, index: int, level: float) -> Measure:
     note = f"background: {_share(background, value)}; coalitions: {_share(sampling, value)}"
     where = {"feature": found.features[index]}
     if len(moved) < 2:
-        return Measure(name="mean_abs_shap", value=value, unit=_UNITS[found.link], n=len(moved), where=where, note=note)
+        return Measure(name="mean_abs_shap", value=value, unit=views.unit(found), n=len(moved), where=where, note=note)
     rows = value - stats.mean_interval(moved, level)[0]
-    half = float(np.hypot(rows, stats.z_quantile(level) * np.hypot(background, sampling)))
+    half = float(np.hypot(rows, stats.z_quantile(level) * np.hypot(*np.nan_to_num([background, sampling]))))
     return Measure(
         name="mean_abs_shap",
         value=value,
-        unit=_UNITS[found.link],
+        unit=views.unit(found),
         n=len(moved),
         interval=Interval(
             low=max(value - half, 0.0),
@@ -133,11 +132,13 @@ def _errors(found: Attribution, index: int) -> tuple[float, float]:
     All rows share both draws, so the mean of the rows' errors bounds the error of their mean.
     """
     both = (found.se_background, found.se_sampling)
-    background, sampling = (0.0 if error is None else float(error[:, index].mean()) for error in both)
+    background, sampling = (float("nan") if error is None else float(error[:, index].mean()) for error in both)
     return background, sampling
 
 
 def _share(error: float, value: float) -> str:
+    if np.isnan(error):
+        return "SE unknown (one filling has no spread), and not in the interval"
     return f"SE at most {error:.2g}" + (f" ({error / value:.0%} of the value)" if value > 0 else "")
 
 
@@ -168,7 +169,17 @@ def _ranking(found: Attribution, measures: list[Measure]) -> Table:
         background, sampling = _errors(found, int(index))
         share = float(values[index]) / total if total > 0 else None
         signed = float(found.values[:, index].mean())
-        lines.append((rank, found.features[index], float(values[index]), share, signed, background, sampling))
+        lines.append(
+            (
+                rank,
+                found.features[index],
+                float(values[index]),
+                share,
+                signed,
+                views.defined(background),
+                views.defined(sampling),
+            )
+        )
     return Table(
         name="ranking",
         title="Features by mean absolute Shapley value",

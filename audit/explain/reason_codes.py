@@ -125,6 +125,8 @@ def reason_codes(
     _known("texts", texts, names)
     rows = _rows(adverse, len(found.values))
     effects, errors = found.values[rows], error(found)[rows]
+    if len(rows) and np.isnan(errors).all():
+        raise UsageError(f"attribution: reasons must exceed their standard errors, which {found.method!r} does not give")
     top = _top(effects if favourable == "high" else -effects, errors, most, least_effect, stats.z_quantile(confidence))
     behind = _table(background, len(background) if background is not None else 0, "background")
     seen = _table(inputs, len(found.values), "inputs")

@@ -57,7 +57,7 @@ def game_of(
         model=model,
         masker=masker(chosen, pool, players=players, size=size, fill=fill, seed=seed),
         targets=targets_of(model, chosen, target),
-        link=link,
+        link="identity" if model.card.output == "value" else link,
     )
 
 

@@ -59,7 +59,7 @@ def table(game: Game, outputs: Floats, plan: Plan) -> Iterator[tuple[Ints, Neigh
                 targets = finite(game.answer(moved, rows), "perturbed rows").reshape(len(rows), -1)
                 spent += targets.size
             else:
-                targets = asked[place[block]]
+                targets = asked if len(asked) == 1 else asked[place[block]]
             yield rows, law.neighbours(drawn, known.take(rows), targets, outputs[rows], width, pairs), spent
             spent = 0
 

@@ -24,7 +24,7 @@ class Neighbours:
     """Perturbations around rows, and the rows themselves.
 
     design: regressors (p, s) that the rows share, or (r, p, s); of single precision where that is exact. targets (r, s):
-    the outputs. weights (r, s), or (1, s) where the rows share them: how close. anchor (r, p), outputs (r,): the rows'
+    the outputs. weights (r, s): how close. Either is (1, s) where the rows share it. anchor (r, p), outputs (r,): the rows'
     own regressors and outputs, whose weight is `pull`. pairs: the shared regressors' products, where they were made.
     """
 
@@ -165,9 +165,9 @@ def fit(near: Neighbours, alpha: float, chosen: NDArray[np.bool_] | None = None,
 
 def moments(near: Neighbours) -> Moments:
     """The weighted sums of every row's perturbations and of the row itself."""
-    shift = near.targets[:, 0]  # far from 0 the sums would lose digits; and a constant output leaves exactly 0
-    output = near.outputs - shift
-    sums = _sums(near, near.targets - shift[:, None])
+    shift = near.targets[:, :1]  # far from 0 the sums would lose digits; and a constant output leaves exactly 0
+    output = near.outputs - shift[:, 0]
+    sums = _sums(near, near.targets - shift)
     last = np.concatenate([near.anchor, np.ones((len(output), 1)), output[:, None]], axis=1)
     sums = sums + near.pull * last[:, :, None] * last[:, None]
     mass, mean, level = sums[:, -2, -2], sums[:, :-2, -2] / sums[:, -2, -2, None], sums[:, -1, -2] / sums[:, -2, -2]
@@ -177,21 +177,25 @@ def moments(near: Neighbours) -> Moments:
         square=np.maximum(sums[:, -1, -1] - mass * level**2, 0.0),
         mass=mass,
         mean=mean,
-        level=level + shift,
+        level=level + shift[:, 0],
     )
 
 
 def _sums(near: Neighbours, targets: Floats) -> Floats:
     """Weighted products (r, p + 2, p + 2) of the regressors, the constant and the targets (r, s)."""
-    players = near.anchor.shape[1]
-    if near.pairs is None and len(near.weights) == len(targets):
-        return _own_sums(near.design, np.sqrt(near.weights), (np.ones((len(targets), 1)), targets))
-    sums = np.empty((len(targets), players + 2, players + 2))
+    rows, players = near.anchor.shape
+    if near.pairs is None and len(near.weights) == rows:
+        more = np.ones((rows, 1)), np.broadcast_to(targets, near.weights.shape)
+        return _own_sums(near.design, np.sqrt(near.weights), more)
+    sums = np.empty((rows, players + 2, players + 2))
     whole = np.concatenate([near.design, np.ones((1, targets.shape[1]))])
     if near.pairs is None:
         sums[:, :-1, :-1] = (whole * near.weights) @ whole.T
     else:
         sums[:, :-1, :-1] = _square(near.weights @ near.pairs.double.T, players + 1)
+    if len(targets) == 1:  # one product less over rows and perturbations
+        sums[:, -1] = sums[:, :, -1] = near.weights @ (np.concatenate([whole, targets]) * targets).T
+        return sums
     heavier = near.weights * targets
     sums[:, :-1, -1] = sums[:, -1, :-1] = heavier @ whole.T
     sums[:, -1, -1] = np.einsum("rs,rs->r", heavier, targets)
@@ -254,17 +258,12 @@ def _standard_errors(near: Neighbours, sums: Moments, inverse: Floats, found: Fl
     if samples <= players + 1:
         return np.full(found.shape, np.nan)
     single = near.design.astype(np.float32, copy=False)
-    slopes = found.astype(np.float32)
-    fitted = slopes @ single if single.ndim == 2 else (slopes[:, None] @ single)[:, 0]
     start = (found * sums.mean).sum(axis=1)
-    score = np.empty(near.targets.shape, dtype=np.float32)
-    np.subtract(near.targets, (sums.level - start)[:, None], out=score, casting="same_kind")
-    score -= fitted
-    np.multiply(score, near.weights, out=score, casting="same_kind")
+    score = _scores(near, single, found, sums.level - start)
     if near.pairs is None:
         second = _own_sums(single, score, (np.ones((len(found), 1), dtype=np.float32),))
     else:
-        second = _square(score**2 @ near.pairs.single.T, players + 1)
+        second = _square(np.square(score, out=score) @ near.pairs.single.T, players + 1)
     crossed = second[:, :-1, -1, None] * sums.mean[:, None]
     meat = second[:, :-1, :-1] - crossed - crossed.transpose(0, 2, 1)
     meat += second[:, -1, -1, None, None] * sums.mean[:, :, None] * sums.mean[:, None]
@@ -273,3 +272,18 @@ def _standard_errors(near: Neighbours, sums: Moments, inverse: Floats, found: Fl
     meat -= total[:, :, None] * total[:, None] / samples
     variance = ((inverse @ meat) * inverse).sum(axis=2)
     return np.asarray(np.sqrt(np.maximum(variance, 0.0) * samples / (samples - players - 1)))
+
+
+def _scores(near: Neighbours, single: Matrix, slopes: Floats, level: Floats) -> NDArray[np.float32]:
+    """The residuals times the weights (r, s) of surrogates with slopes (r, p) and a constant (r,), in single precision."""
+    if single.ndim == 2 and len(near.targets) == 1:  # targets and constant in the product too
+        shift = near.targets[0, 0]
+        whole = np.concatenate([single, near.targets - shift, np.ones_like(near.targets)]).astype(np.float32)
+        score = np.column_stack([-slopes, np.ones(len(slopes)), shift - level]).astype(np.float32) @ whole
+    else:
+        score = np.empty((len(slopes), near.targets.shape[1]), dtype=np.float32)
+        np.subtract(near.targets, level[:, None], out=score, casting="same_kind")
+        light = slopes.astype(np.float32)
+        score -= light @ single if single.ndim == 2 else (light[:, None] @ single)[:, 0]
+    np.multiply(score, near.weights, out=score, casting="same_kind")
+    return np.asarray(score)

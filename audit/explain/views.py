@@ -15,19 +15,26 @@ if TYPE_CHECKING:
     from audit.explain.attribution import Attribution
 
 MOST = 12  # players in a swarm
+SIDE = 64  # pixels a side of a picture in the record
 _AGAIN = re.compile(r" \(\d+\)$")  # what tells a word that comes twice from itself
-UNITS = {"identity": "probability", "logit": "log-odds"}
 
 
 def error(found: Attribution) -> Floats:
-    """Standard error (rows, players) of both kinds together; 0 where the method has none."""
-    parts = [np.zeros_like(found.values) if part is None else part for part in (found.se_sampling, found.se_background)]
-    return np.asarray(np.hypot(*parts))
+    """Standard error (rows, players) of both kinds together, as far as they are known; NaN where neither is."""
+    parts = [part for part in (found.se_sampling, found.se_background) if part is not None]
+    known = [np.nan_to_num(part) for part in parts] or [np.zeros_like(found.values)]
+    nowhere = np.all([np.isnan(part) for part in parts], axis=0) if parts else np.ones(found.values.shape, dtype=bool)
+    return np.where(nowhere, np.nan, np.sqrt(sum(part**2 for part in known)))
+
+
+def unit(found: Attribution) -> str:
+    """The unit of a measure of these values."""
+    return "proportion" if found.scale == "probability" else ""
 
 
 def ends(found: Attribution, row: int) -> str:
     """Base and output of a row in words."""
-    return f"base {found.base[row]:.4g}, output {found.outputs[row]:.4g} ({UNITS[found.link]})"
+    return f"base {found.base[row]:.4g}, output {found.outputs[row]:.4g} ({found.scale})"
 
 
 def case(found: Attribution, row: int, *, title: str = "", was: Sequence[Cell] | None = None) -> Table:
@@ -57,8 +64,25 @@ def case(found: Attribution, row: int, *, title: str = "", was: Sequence[Cell] |
         was = [None] * len(names) if found.data is None else [defined(x) for x in found.data[row, : len(names)]]
     order = np.argsort(-np.abs(values), kind="stable")
     rows = tuple((names[k], was[k], defined(values[k]), defined(errors[k])) for k in order)
+    lost = int(np.isnan(values).sum())
+    note = ends(found, row) + (f"; undefined for {lost} of {len(names)} players" if lost else "")
+    if not found.complete:
+        # Parts that do not add up have no way from the base to the output.
+        return Table(
+            name="case",
+            title=heading,
+            columns=("player", "value", "low", "high", "what it was"),
+            rows=tuple((name, value, *_ends(value, se), what) for name, what, value, se in rows),
+            note=note,
+            view="bars",
+        )
     columns = ("player", "what it was", "value", "SE")
-    return Table(name="case", title=heading, columns=columns, rows=rows, note=ends(found, row), view="waterfall")
+    return Table(name="case", title=heading, columns=columns, rows=rows, note=note, view="waterfall")
+
+
+def _ends(value: float | None, se: float | None) -> tuple[float | None, float | None]:
+    """About two standard errors around a value."""
+    return (None, None) if value is None or se is None else (value - 1.96 * se, value + 1.96 * se)
 
 
 def word(name: str) -> str:
@@ -67,14 +91,23 @@ def word(name: str) -> str:
 
 
 def heat_map(found: Attribution, row: int, *, title: str) -> Table:
-    """The attribution of the player that owns each pixel, spread evenly over its pixels' area."""
+    """A map of one picture: every pixel shows the value of the player that holds it; nothing where it is undefined.
+
+    Large pictures are thinned out to `SIDE` pixels a side.
+    """
     if found.owners is None:
         raise UsageError("a heat map needs an attribution of images")
     owner = found.owners[row].reshape(-1, *found.owners.shape[-2:])[0]
-    values = np.append(np.nan_to_num(found.values[row]), 0.0)[owner]
+    owner = owner[:: step_of(owner.shape), :: step_of(owner.shape)]
+    values = np.append(found.values[row], 0.0)[owner]
+    rows = tuple(tuple(defined(value) for value in line) for line in values)
     columns = tuple(str(place) for place in range(values.shape[1]))
-    rows = tuple(tuple(float(value) for value in line) for line in values)
     return Table(name="map", title=title, columns=columns, rows=rows, note=ends(found, row), view="image")
+
+
+def step_of(shape: tuple[int, ...]) -> int:
+    """Every how manieth pixel is kept, so that a picture has at most `SIDE` a side."""
+    return -(-max(shape) // SIDE)
 
 
 def swarm(found: Attribution, *, title: str = "", most: int = MOST) -> Table:
@@ -87,11 +120,10 @@ def swarm(found: Attribution, *, title: str = "", most: int = MOST) -> Table:
         for k in np.argsort(-size, kind="stable")[:most]
         for row in range(len(found.values))
     )
-    unit = UNITS[found.link]
     return Table(
         name="beeswarm",
         title=title or f"Attributions of {len(found.values)} rows: {found.method}",
-        columns=("player", "what it was", f"value ({unit})"),
+        columns=("player", "what it was", f"value ({found.scale})"),
         rows=lines,
         view="beeswarm",
     )

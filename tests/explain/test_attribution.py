@@ -73,3 +73,26 @@ def test_an_undefined_row_is_drawn_as_nothing(found):
     gone = replace(found, values=np.full_like(found.values, np.nan), note="undefined")
     assert "nothing to draw" in str(gone.plot(1).markup)
     assert "nothing to draw" in str(gone.plot().markup)
+
+
+def test_parts_that_do_not_add_up_are_bars_and_unknown_errors_are_unknown(found):
+    from audit.explain import reason_codes, views
+
+    loose = replace(found, complete=False, se_sampling=None, se_background=None)
+    table = views.case(loose, 0)
+    assert table.view == "bars"
+    assert all(row[2] is None and row[3] is None for row in table.rows)
+    assert np.isnan(views.error(loose)).all()
+    with pytest.raises(UsageError, match="does not give"):
+        reason_codes(loose)
+
+
+def test_the_map_of_an_undefined_picture_is_empty_and_of_a_large_one_thinned(found):
+    from audit.explain import views
+
+    owners = np.zeros((6, 1, 200, 130), dtype=np.int64)
+    large = replace(found, kind="images", owners=owners)
+    table = views.heat_map(large, 0, title="t")
+    assert (len(table.rows), len(table.columns)) == (50, 33)
+    gone = replace(large, values=np.full_like(found.values, np.nan))
+    assert {cell for line in views.heat_map(gone, 0, title="t").rows for cell in line} == {None}

@@ -264,3 +264,17 @@ def test_certain_scores_and_unknown_links():
         linked(np.array([1.0, 0.5]), "logit", np.ones(1, dtype=int))
     with pytest.raises(UsageError, match="got 'odds'"):
         linked(np.array([0.5]), "odds", np.ones(1, dtype=int))
+
+
+@pytest.mark.parametrize("target", [0, 1, "predicted"])
+def test_a_number_has_no_other_class_and_no_log_odds(target):
+    """An output of .3 stays .3, whatever class is asked for."""
+    from sklearn.linear_model import LinearRegression
+
+    x = RNG.normal(size=(30, 2))
+    line = LinearRegression().fit(x, x @ [0.2, 0.1])
+    played = game(line, x[:5], x, target=target)
+    np.testing.assert_allclose(played.outputs(), line.predict(x[:5]))
+    assert played.scale == "number"
+    with pytest.raises(UsageError, match="predicts a number"):
+        game(line, x[:5], x, link="logit")
