@@ -97,6 +97,22 @@ def test_every_road_to_the_sums_leads_to_the_same():
     np.testing.assert_allclose(fit(same, 1.0).se, fit(spread, 1.0).se, rtol=1e-5)
 
 
+@pytest.mark.parametrize("road", ["pairs", "products", "own design"])
+def test_targets_that_rows_share_are_as_good_as_copies(road):
+    design, targets, weights = numbers(4)
+    flat, outputs = np.ascontiguousarray(design.T), np.arange(4.0)
+    common = {"anchor": np.random.default_rng(3).normal(size=(4, 5)), "outputs": outputs, "weights": weights}
+    if road == "own design":
+        common["design"] = np.repeat(flat[None], 4, axis=0)
+    else:
+        common |= {"design": flat, "pairs": pairs_of(flat) if road == "pairs" else None}
+    once = 1e3 + targets.T[:1]  # far from 0, single precision would lose digits
+    one, copies = (fit(Neighbours(targets=each, **common), 1.0) for each in (once, np.repeat(once, 4, axis=0)))
+    for name in ("coefficients", "intercept", "r2"):
+        np.testing.assert_allclose(getattr(one, name), getattr(copies, name), atol=1e-10, rtol=1e-10)
+    np.testing.assert_allclose(one.se, copies.se, rtol=1e-4)
+
+
 def test_pairs_are_left_when_they_would_not_fit():
     assert pairs_of(np.zeros((300, 5000))) is None
 
