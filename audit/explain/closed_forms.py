@@ -69,7 +69,9 @@ def additive_shapley(game: Game, *, tolerance: float = 1e-6, seed: int = 0, trac
     """Interventional Shapley values of a model that is additive in the players: what one adds, whoever else is there.
 
     That is seen from 2 players + 2 coalitions: each player alone, and all but each. Raises NotApplicable where a player
-    adds something else to nobody than to everybody, by more than `tolerance` of the largest of such gains.
+    adds something else to nobody than to everybody, by more than `tolerance` of the largest of such gains, or where the
+    gains do not add up to the output less the base. Additivity is checked at these ends only: an interaction that
+    vanishes there, among coalitions of middle size alone, is not seen.
     """
     shape = (len(game), max(len(names) for names in game.masker.players))
     values, behind = np.full(shape, np.nan), np.full(shape, np.nan)
@@ -84,7 +86,9 @@ def additive_shapley(game: Game, *, tolerance: float = 1e-6, seed: int = 0, trac
         alone, last = found.values[:, 1:, 0] - none, every - found.values[:, 1:, 1]
         apart = np.abs(alone - last).max(axis=1)
         _check_additive(apart, np.maximum(np.abs(alone), np.abs(last)).max(axis=1), tolerance)
-        values[rows, :players] = (alone + last) / 2
+        middle = (alone + last) / 2
+        _check_sum(middle.sum(axis=1) - (every - none)[:, 0], np.abs(middle).sum(axis=1), tolerance)
+        values[rows, :players] = middle
         if found.spread is not None:
             behind[rows, :players] = found.spread
         outputs[rows], base[rows] = every[:, 0], none[:, 0]
@@ -111,4 +115,14 @@ def _check_additive(apart: Floats, scale: Floats, tolerance: float) -> None:
         raise NotApplicable(
             f"the model is not additive in the players in {wrong.sum()} of {len(wrong)} rows: what one adds alone and last "
             f"differs by {apart[row]:.2g}, of at most {scale[row]:.2g}"
+        )
+
+
+def _check_sum(delta: Floats, scale: Floats, tolerance: float) -> None:
+    wrong = np.abs(delta) > np.maximum(tolerance * scale, 1e-12)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise NotApplicable(
+            f"the model is not additive in the players in {wrong.sum()} of {len(wrong)} rows: what each adds sums to "
+            f"{delta[row]:+.2g} beyond the output less the base"
         )

@@ -108,3 +108,12 @@ def test_a_model_with_an_interaction_is_not_additive():
     model = Plain(lambda x: x[:, 0] + 0.01 * x[:, 1] * x[:, 2])
     with pytest.raises(NotApplicable, match="not additive in the players in 5 of 5 rows"):
         additive_shapley(game(model, table(X[:5]), table(X[50:])))
+
+
+@pytest.mark.parametrize("background", [[[-1.0, -1, -1]], [[-1.0, -1, -1]] * 3])
+def test_gains_that_agree_at_both_ends_must_also_add_up(background):
+    """Of x1 x2 x3 at 1 over -1 each adds 2, first or last, and all three together 2: the truth is 2/3 each."""
+    played = game(Plain(lambda x: x.prod(axis=1)), table(np.ones((1, 3))), table(background), output="value")
+    np.testing.assert_allclose(shapley(played).values, 2 / 3)
+    with pytest.raises(NotApplicable, match=r"not additive.*1 of 1 rows.*\+4 beyond"):
+        additive_shapley(played)
