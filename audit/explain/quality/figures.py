@@ -60,14 +60,15 @@ def share(
     better: Better = "none",
     note: str = "",
     why: str = "undefined in every row",
+    what: str = "rows",
 ) -> Measure:
-    """The share of cases (n,) that are True, with Wilson's interval; None with `why` where there are none."""
+    """The share of cases (n,) that are True, with Wilson's interval over `what`; None with `why` where there are none."""
     where = {"explainer": explainer}
     if not len(hits):
         return Measure(name=name, value=None, unit="proportion", where=where, better=better, note=why)
     count, n = int(hits.sum()), len(hits)
     low, high = stats.wilson(count, n, level)
-    interval = Interval(low=float(low), high=float(high), level=level, method="Wilson")
+    interval = Interval(low=float(low), high=float(high), level=level, method=f"Wilson over {what}")
     return Measure(
         name=name,
         value=count / n,

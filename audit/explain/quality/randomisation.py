@@ -23,12 +23,14 @@ from audit.registry import check
 if TYPE_CHECKING:
     from torch import nn
 
-CAUGHT = 0.9  # from this mean correlation on the reading says that an explanation hardly depends on the model
+HIGH = 0.9  # the mean correlation that the reading is written around
 LEARNT = 4000  # rows that the light models of the labels are fitted on at most
 
 
 def stages(layers: int, most: int) -> tuple[int, ...]:
-    """How many layers, from the top, are random at each stage: always the first and all, evenly spread between."""
+    """How many layers, from the top, are random at each of `most` stages: always all; the first, and some between."""
+    if most == 1:
+        return (layers,)
     return tuple(np.unique(np.rint(np.linspace(1, layers, min(layers, most))).astype(int)).tolist())
 
 
@@ -179,12 +181,10 @@ def _measure(name: str, id: str, each: Floats, level: float, when: str) -> Measu
     if found.value is None:
         return found
     high = found.value if found.interval is None else found.interval.high
-    reading = (
-        "it changes with the model" if high < CAUGHT else "the draws do not settle whether it depends on the model"
-    )
-    if found.value >= CAUGHT:
-        reading = "it hardly depends on the model: it shows the input"
-    return replace(found, note=f"correlation with the true explanation where {when}: {reading}")
+    reading = "and so is its interval" if high < HIGH else "its interval reaches beyond"
+    side = f"below {HIGH:g}, {reading}" if found.value < HIGH else f"{HIGH:g} or above"
+    how = "the nearer to 1, the less of the explanation comes from the model and the more from the input"
+    return replace(found, note=f"correlation with the true explanation where {when}: {side}; to be read as: {how}")
 
 
 # ---------------------------------------------------------------------------------------------------- labels

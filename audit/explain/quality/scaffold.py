@@ -34,6 +34,8 @@ from audit.explain.sample import affordable, game_of, model_and_inputs, sampled_
 from audit.explain.shapley import shapley
 from audit.registry import check
 
+ONE = "rows of one wrapper"
+SHARED = f"interval over {ONE}, which share one detector and one set of draws"
 LEARNT = 2000  # rows that the wrapper learns on at most
 NEAREST = "shapley (nearest fill)"
 
@@ -140,7 +142,8 @@ def hidden(
     it best, else one drawn), and answers whatever looks like an explainer's probe by an unrelated feature. A random forest
     tells the two apart; it has not seen the rows that are explained, and is set so that it takes the share `people` of
     unseen rows for people. Survival: of the rows that are answered by the biased rule, the share where an explainer still
-    ranks its feature first. Control: the same where the biased rule answers everything, so that 100 % can be reached.
+    ranks its feature first; its interval is over rows of one wrapper, which share one detector and one set of draws, and
+    does not say how another wrapper would fare. Control: the same where the biased rule answers everything, so that 100 % can be reached.
     Shapley values filled in from the nearest rows ask fewer questions that no person would.
 
     The numbers do not say that the audited model hides anything: the wrapper takes its place, and only the data and the
@@ -168,7 +171,8 @@ def hidden(
         there,
         explainer="the wrapper",
         level=context.confidence,
-        note="share of the rows explained that it answers by the biased rule",
+        note=f"share of the rows explained that it answers by the biased rule; {SHARED}",
+        what=ONE,
     )
     for id, each in defined(found).items():
         yield _survival(id, each, control.get(id), there, biased, inputs.columns[biased], context.confidence)
@@ -253,13 +257,16 @@ def _survival(
         level=level,
         better="higher",
         why="no row that the biased rule answers has an attribution other than 0",
+        what=ONE,
     )
     if measure.value is None or measure.interval is None:
         return measure
     reach = f"{best.mean():.0%}" if len(best) else "unknown"
-    seen = "it saw through the wrapper" if measure.interval.low > 0.5 else "it cannot be relied on to see through it"
-    seen = "the wrapper hid its bias from it" if measure.interval.high < 0.5 else seen
-    return replace(measure, note=f"ranks {name!r} first ({reach} where nothing is hidden): {seen}")
+    side = "the interval lies above one half" if measure.interval.low > 0.5 else "the interval holds one half"
+    side = "the interval lies below one half" if measure.interval.high < 0.5 else side
+    how = "the further below the control, the better the rule was hidden from it"
+    note = f"ranks {name!r} first ({reach} where nothing is hidden); {side}; to be read as: {how}; {SHARED}"
+    return replace(measure, note=note)
 
 
 def _table(
