@@ -24,7 +24,7 @@ from audit.explain.quality.proxies import proxies
 from audit.explain.quality.randomisation import randomisation, randomised, stages
 from audit.explain.quality.retraining import retraining
 from audit.explain.quality.scaffold import hidden, scaffold
-from audit.explain.quality.stability import nudged, stability
+from audit.explain.quality.stability import _scale, nudged, stability
 from audit.explain.quality.truth import truth
 from audit.models.counted import Counted
 from audit.models.oracle import form_of, oracle
@@ -359,3 +359,17 @@ def test_sequences_are_nudged_where_they_have_steps():
     everyone = series(rows(120, 3).reshape(30, 4, 3))
     found = measures(stability(subject(model, everyone), context(), rows=4))
     assert 0 < found["sensitivity_max", "shapley"].value < 1
+
+
+def test_the_steps_of_a_sequence_are_nudged_by_their_own_column_and_not_by_what_fills_them_up():
+    rng = stream(2, "s")
+    values, lengths = rng.standard_normal((9, 6, 2)) * [1.0, 100.0], np.array([2, 6, 3, 4, 5, 6, 1, 2, 3])
+    values[np.arange(6) >= lengths[:, None]] = 1e6
+    everyone = replace(series(values), lengths=lengths)
+    own = np.concatenate([row[:count] for row, count in zip(values, lengths, strict=True)])
+    found = _scale(subject(Plain(lambda v: v[:, 0, 0]), everyone), everyone.take(np.arange(3)))
+    np.testing.assert_allclose(found, own.std(axis=0))
+    near, _ = nudged(everyone, found, 0.1, 50, stream(0, "n"))
+    moved = np.abs(near.values - np.repeat(values, 50, axis=0)).max(axis=(0, 1))
+    assert (moved <= 0.1 * found).all()
+    assert (moved > 0.09 * found).all()

@@ -28,7 +28,7 @@ from audit.explain.quality.localisation import relevance_mass, relevance_rank
 from audit.explain.quality.panel import sizes
 from audit.explain.quality.proxies import association
 from audit.explain.quality.scaffold import first_by
-from audit.explain.quality.stability import local_lipschitz, sensitivity_max, spread
+from audit.explain.quality.stability import _moved, local_lipschitz, sensitivity_max, spread
 from audit.explain.quality.truth import covered
 
 NAN = np.nan
@@ -139,6 +139,23 @@ def test_sensitivity_and_lipschitz_by_hand():
     assert np.isnan(sensitivity_max(original, near)[1])
     assert local_lipschitz(original, near, distance)[0] == pytest.approx(2.0)
     assert np.isnan(local_lipschitz(original, near, distance)[1]), "nothing was moved"
+
+
+def test_copies_that_were_refused_are_left_out_not_called_unchanged():
+    original = np.array([[3.0, 4.0, NAN], [3.0, 4.0, NAN], [3.0, 4.0, 0.0]])
+    near = np.full((3, 2, 3), NAN)
+    near[0, 1, :2] = 3.0, 5.0
+    near[2, 0] = 3.0, NAN, 9.0
+    distance = np.ones((3, 2))
+    assert sensitivity_max(original, near) == pytest.approx([0.2, NAN, NAN], nan_ok=True)
+    assert local_lipschitz(original, near, distance) == pytest.approx([1.0, NAN, NAN], nan_ok=True)
+    (sensitivity, slope) = _moved("x", original[:2], near[:2], distance[:2], 0.1, 0.95, "")
+    assert "3 of 4 copies have no attribution and are left out" in sensitivity.note
+    assert "3 of 4" in slope.note
+    assert (sensitivity.n, sensitivity.value) == (1, pytest.approx(0.2))
+    none, _ = _moved("x", original[1:2], near[1:2], distance[1:2], 0.1, 0.95, "refused")
+    assert none.value is None
+    assert none.note == "refused; 2 of 2 copies have no attribution and are left out"
 
 
 def test_spread_over_seeds_by_hand():

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.core import Context, Evidence, Floats, Inputs, NotApplicable, Subject, UsageError
 from audit.data.images import Images
@@ -22,22 +23,36 @@ from audit.registry import check
 
 
 # --------------------------------------------------------------------------------------------- pure functions
+def explained(original: Floats, near: Floats) -> NDArray[np.bool_]:
+    """Whether a copy (rows, copies) has an attribution wherever the original (rows, players) has one, and it has any."""
+    known = np.isfinite(original)
+    return np.asarray((np.isfinite(near) | ~known[:, None]).all(axis=2) & known.any(axis=1, keepdims=True))
+
+
 def sensitivity_max(original: Floats, near: Floats) -> Floats:
     """Largest change (rows,) of attributions (rows, players) among near (rows, copies, players), over their own size.
 
-    Euclidean norms, as yeh2019 and captum have it; NaN where the original has no size.
+    Euclidean norms, as yeh2019 and captum have it. Copies without attributions are left out; NaN where none is left, or
+    the original has no size.
     """
     size = np.linalg.norm(np.nan_to_num(original), axis=1)
-    change = np.linalg.norm(np.nan_to_num(near - original[:, None]), axis=2).max(axis=1)
-    there = (size > 0) & np.isfinite(original).any(axis=1)
+    change = np.where(explained(original, near), _change(original, near), -np.inf).max(axis=1)
+    there = (size > 0) & (change >= 0)
     return np.where(there, change / np.where(there, size, 1.0), np.nan)
 
 
+def _change(original: Floats, near: Floats) -> Floats:
+    """Euclidean norm (rows, copies) of the change; a player that the original does not have counts nothing."""
+    return np.asarray(np.linalg.norm(np.nan_to_num(near - original[:, None]), axis=2))
+
+
 def local_lipschitz(original: Floats, near: Floats, distance: Floats) -> Floats:
-    """Largest change (rows,) of attributions per distance (rows, copies) moved (alvarezmelis2018); NaN without a move."""
-    change = np.linalg.norm(np.nan_to_num(near - original[:, None]), axis=2)
-    known = np.isfinite(original).any(axis=1, keepdims=True)
-    there = (distance > 0) & known
+    """Largest change (rows,) of attributions per distance (rows, copies) moved (alvarezmelis2018).
+
+    Copies without attributions are left out; NaN where none is left that has moved.
+    """
+    change = _change(original, near)
+    there = (distance > 0) & explained(original, near)
     slope = np.where(there, change / np.where(there, distance, 1.0), -np.inf).max(axis=1)
     return np.where(np.isfinite(slope), slope, np.nan)
 
@@ -147,7 +162,7 @@ def _nudges(
     )
     for id, each in here.items():
         other = near[id]
-        why = other if isinstance(other, str) else each.note or "undefined or 0 in every row"
+        why = other if isinstance(other, str) else each.note or other.note or "undefined or 0 in every row"
         shape = (*distance.shape, each.values.shape[1])
         moved = np.full(shape, np.nan) if isinstance(other, str) else other.values.reshape(shape)
         there = each.values if not isinstance(other, str) else np.full(each.values.shape, np.nan)
@@ -159,6 +174,9 @@ def _moved(
 ) -> Iterator[Evidence]:
     change = sensitivity_max(original, near)
     kept = change[np.isfinite(change)]
+    asked = np.isfinite(original).any(axis=1)
+    lost, copies = int((~explained(original, near))[asked].sum()), int(asked.sum()) * near.shape[1]
+    without = f"{lost} of {copies} copies have no attribution and are left out" if lost else ""
     reading = (
         f"nudges of at most {radius:g} standard deviations change the attributions by up to {kept.mean():.2g} of their "
         "size"
@@ -166,7 +184,14 @@ def _moved(
         else ""
     )
     yield figures.mean(
-        "sensitivity_max", change, explainer=id, level=level, better="lower", note=reading, why=why, least=0.0
+        "sensitivity_max",
+        change,
+        explainer=id,
+        level=level,
+        better="lower",
+        note="; ".join(filter(None, (reading, without))),
+        why="; ".join(filter(None, (why, without))),
+        least=0.0,
     )
     yield figures.mean(
         "local_lipschitz",
@@ -174,21 +199,27 @@ def _moved(
         explainer=id,
         level=level,
         better="lower",
-        note="largest change of the attributions per standard deviation moved",
-        why=why if len(kept) else "no number of these rows can be nudged",
+        note="; ".join(filter(None, ("largest change of the attributions per standard deviation moved", without))),
+        why="no number of these rows can be nudged" if len(kept) else "; ".join(filter(None, (why, without))),
         least=0.0,
     )
 
 
 def _scale(subject: Subject, inputs: Any) -> Floats:
-    """What a nudge is a share of; 0 for what must not be nudged. Raises NotApplicable for words and ties."""
+    """What a nudge is a share of; 0 for what must not be nudged. Raises NotApplicable for words and ties.
+
+    One standard deviation of each column over everyone, of sequences over their own steps; of a picture that of its dots.
+    """
     _, everyone = model_and_inputs(subject)
     if isinstance(everyone, Tabular):
         scale = np.nan_to_num(np.nanstd(everyone.values, axis=0))
         fixed = {*everyone.categories, *everyone.integers}
         scale[[place for place, name in enumerate(everyone.columns) if name in fixed]] = 0.0
         return np.asarray(scale)
-    if isinstance(everyone, Images | Series):
+    if isinstance(everyone, Series):
+        own = np.arange(everyone.values.shape[1]) < everyone.lengths[:, None]
+        return np.asarray(np.nan_to_num(np.nanstd(everyone.values[own], axis=0)))
+    if isinstance(everyone, Images):
         flat = inputs.values.reshape(len(inputs), -1)
         return np.asarray(np.nan_to_num(np.nanstd(flat, axis=1)).reshape(-1, *([1] * inputs.values.ndim)))
     raise NotApplicable(f"nudges are for numbers: {type(everyone).__name__} have none that could move a little")
