@@ -10,7 +10,6 @@ import numpy as np
 
 from audit.core import (
     BudgetSpent,
-    Cell,
     Context,
     Evidence,
     Floats,
@@ -27,6 +26,7 @@ from audit.data.images import Images
 from audit.data.tabular import Tabular
 from audit.explain import views
 from audit.explain.attribution import Attribution
+from audit.explain.features import said
 from audit.explain.games import Link
 from audit.explain.path_gradients import integrated_gradients
 from audit.explain.ranks import rank_correlations
@@ -192,7 +192,7 @@ def _case(
         return
     was = None
     if isinstance(inputs, Tabular) and shap.players[0] == inputs.columns:
-        was = [shown(inputs, place, k) for k in range(len(inputs.columns))]
+        was = [said(inputs, k, float(inputs.values[place, k])) for k in range(len(inputs.columns))]
     table = views.case(shap, place, title=title, was=was)
     called = {"player": "feature", "what it was": "value", "value": "shap", "SE": "shap SE"}
     if table.view == "tokens":
@@ -216,19 +216,6 @@ def _picture(inputs: Images, place: int, title: str) -> Table:
     return Table(
         name="picture", title=title, columns=columns, rows=tuple(tuple(map(float, line)) for line in grey), view="image"
     )
-
-
-def shown(inputs: Tabular, row: int, column: int) -> Cell:
-    """The value of a feature as a person would read it: a category by its name, a gap as "missing"."""
-    value = float(inputs.values[row, column])
-    name = inputs.columns[column]
-    if np.isnan(value):
-        return "missing"
-    if not np.isfinite(value):
-        return str(value)
-    if name in inputs.categories:
-        return inputs.categories[name][int(value)]
-    return int(value) if name in inputs.integers else value
 
 
 def _quality(shap: Attribution, gradients: Attribution | None, reason: str) -> Iterator[Measure]:

@@ -11,6 +11,7 @@ import numpy as np
 from audit.core import Cell, Floats, Ints, UsageError
 from audit.data.tabular import Tabular
 from audit.explain.actions import Scale, actions_of
+from audit.explain.features import in_words, said
 from audit.explain.games import MAX_BYTES, Game, Link
 from audit.explain.search import Favourable, Flags, Points, Search, joined
 
@@ -66,7 +67,7 @@ class Counterfactuals:
         new = self.changed[place]
         names = [name for player in np.flatnonzero(self.by_player[row, place] > 0) for name in self.columns[player]]
         pairs = [(name, seen(self.inputs, row, name), seen(new, row, name)) for name in names]
-        return "; ".join(f"{name}: {_said(old)} to {_said(now)}" for name, old, now in pairs if old != now)
+        return "; ".join(f"{name}: {in_words(old)} to {in_words(now)}" for name, old, now in pairs if old != now)
 
     def frame(self) -> pd.DataFrame:
         """A pandas frame: one line for each change found, with row, place, cost, output and the changed inputs."""
@@ -213,10 +214,5 @@ def _result(
 
 def seen(inputs: Tabular, row: int, column: str) -> Cell:
     """What a row holds in a column, as a person reads it."""
-    from audit.explain.cases import shown
-
-    return shown(inputs, row, inputs.columns.index(column))
-
-
-def _said(value: Cell) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    place = inputs.columns.index(column)
+    return said(inputs, place, float(inputs.values[row, place]))

@@ -69,13 +69,20 @@ def grid(inputs: Tabular, column: int, points: int) -> Floats:
 
 
 def said(inputs: Tabular, column: int, value: float) -> Cell:
-    """A value of a column as a person would read it."""
+    """A value of a column as a person would read it: a category by its name, a gap as "missing"."""
     name = inputs.columns[column]
     if not np.isfinite(value):
         return "missing" if np.isnan(value) else str(value)
     if name in inputs.categories:
         return inputs.categories[name][int(value)]
     return int(value) if name in inputs.integers and value == int(value) else float(value)
+
+
+def in_words(value: Cell) -> str:
+    """A value within a sentence: four digits of a number."""
+    if value is None:
+        return "not a single value"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def answers(game: Game, rows: Ints, each: int, variants: Callable[[Ints], Floats]) -> Floats:

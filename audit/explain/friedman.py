@@ -13,7 +13,7 @@ from audit.core import Cell, Context, Evidence, Floats, Interval, Measure, NotAp
 from audit.core import stream as stream_of
 from audit.data.tabular import Tabular
 from audit.explain.dependence import partial_dependence_pair
-from audit.explain.features import output_of, said
+from audit.explain.features import in_words, output_of, said
 from audit.explain.games import Game, Link, value_table
 from audit.explain.interactions import interactions
 from audit.explain.sample import game_of, sampled_rows, seed_of
@@ -242,8 +242,7 @@ def _matrix(game: Game, first: str, second: str) -> Table:
     a, b = inputs.columns.index(first), inputs.columns.index(second)
 
     def name(feature: str, column: int, at: float) -> str:
-        found = said(inputs, column, at)
-        return f"{feature} = {found:.4g}" if isinstance(found, float) else f"{feature} = {found}"
+        return f"{feature} = {in_words(said(inputs, column, at))}"
 
     lines: list[tuple[Cell, ...]] = [
         (name(first, a, at), *line) for at, line in zip(one.tolist(), mean.tolist(), strict=True)

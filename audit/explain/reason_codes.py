@@ -13,6 +13,7 @@ from audit import stats
 from audit.core import Cell, Floats, Ints, UsageError, suggest
 from audit.data.tabular import Tabular
 from audit.explain.attribution import Attribution
+from audit.explain.features import in_words, said
 from audit.explain.views import error
 
 if TYPE_CHECKING:
@@ -126,7 +127,9 @@ def reason_codes(
     rows = _rows(adverse, len(found.values))
     effects, errors = found.values[rows], error(found)[rows]
     if len(rows) and np.isnan(errors).all():
-        raise UsageError(f"attribution: reasons must exceed their standard errors, which {found.method!r} does not give")
+        raise UsageError(
+            f"attribution: reasons must exceed their standard errors, which {found.method!r} does not give"
+        )
     top = _top(effects if favourable == "high" else -effects, errors, most, least_effect, stats.z_quantile(confidence))
     behind = _table(background, len(background) if background is not None else 0, "background")
     seen = _table(inputs, len(found.values), "inputs")
@@ -215,7 +218,7 @@ class _Wording:
         was, usual = self.was(row, player), self.usual(name)
         pattern = self.texts.get(name, "{feature}: {value}" + (" (compared with {reference})" if usual else ""))
         try:
-            text = pattern.format(feature=name, value=_said(was), reference=usual, rank=rank)
+            text = pattern.format(feature=name, value=in_words(was), reference=usual, rank=rank)
         except (KeyError, IndexError, ValueError) as mistake:
             raise UsageError(
                 f"texts: {name!r} may hold {{feature}}, {{value}}, {{reference}} and {{rank}}, got {pattern!r}"
@@ -224,11 +227,10 @@ class _Wording:
 
     def was(self, row: int, player: int) -> Cell:
         """What the applicant had: of a group of columns that are 0 or 1, those that are not 0."""
-        from audit.explain.cases import shown
-
         name = self.found.players[row][player]
         if self.inputs is not None and name in self.inputs.columns:
-            return shown(self.inputs, row, self.inputs.columns.index(name))
+            column = self.inputs.columns.index(name)
+            return said(self.inputs, column, float(self.inputs.values[row, column]))
         members = [one for one in self.groups.get(name, ()) if self.inputs is not None and one in self.inputs.columns]
         if members and self.inputs is not None:
             values = [self.inputs.values[row, self.inputs.columns.index(one)] for one in members]
@@ -248,9 +250,3 @@ class _Wording:
             return f"{known.mean():.4g} on average"
         level = int(np.bincount(known.astype(np.int64)).argmax())
         return f"{self.background.categories[name][level]} most often"
-
-
-def _said(value: Cell) -> str:
-    if value is None:
-        return "not a single value"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -5,7 +5,8 @@ import pytest
 from little_models import Open, Plain, codes, context, seeded_mlp, sigmoid, subject, table
 
 from audit.core import Measure, NotApplicable, Table, UsageError
-from audit.explain.cases import cases, choose, shown
+from audit.explain.cases import cases, choose
+from audit.explain.features import said
 from audit.explain.global_importance import global_importance
 
 W = np.array([1.5, -0.8, 0.0])
@@ -118,8 +119,8 @@ def test_features_are_shown_as_people_read_them():
         categories={"c": ("low", HOSTILE)},
         integers=frozenset({"k"}),
     )
-    assert [shown(inputs, 0, j) for j in range(3)] == [HOSTILE, 2.5, 7]
-    assert [shown(inputs, 1, j) for j in range(3)] == ["missing", "inf", 3]
+    assert [said(inputs, j, inputs.values[0, j]) for j in range(3)] == [HOSTILE, 2.5, 7]
+    assert [said(inputs, j, inputs.values[1, j]) for j in range(3)] == ["missing", "inf", 3]
 
 
 def test_cases_of_several_classes_are_the_close_calls_and_the_mistakes():

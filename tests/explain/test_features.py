@@ -7,7 +7,7 @@ from little_models import Plain, sigmoid, table
 from audit.core import NotApplicable, UsageError
 from audit.data.images import Images
 from audit.explain import features, game
-from audit.explain.features import encoded, grid, most_varied, replaced, said, table_of
+from audit.explain.features import encoded, grid, in_words, most_varied, replaced, said, table_of
 
 X = np.random.default_rng(0).normal(size=(50, 3))
 
@@ -69,6 +69,8 @@ def test_words():
         7.5,
         "inf",
     ]
+
+    assert [in_words(value) for value in (None, 0.123456, 7, "high")] == ["not a single value", "0.1235", "7", "high"]
 
 
 def test_trees_read_levels_one_by_one_and_no_infinity():
