@@ -227,6 +227,14 @@ def test_a_permutation_p_value_counts_the_observed_draw():
     assert np.isnan(stats.permutation_p(np.nan, np.array([1.0])))
 
 
+@pytest.mark.parametrize("scale", [1e-15, 1e-7, 1.0, 1e9])
+def test_the_share_of_extreme_draws_knows_no_unit(scale):
+    null = np.random.default_rng(0).random(499)
+    assert stats.permutation_p(2.0 * scale, null * scale) == pytest.approx(1 / 500)
+    # what equals the observed but for rounding counts as extreme
+    assert stats.permutation_p(0.3 * scale, np.array([(0.1 + 0.2) * scale, 0.3 * scale * (1 - 1e-15)])) == 1.0
+
+
 def test_bootstrap_in_blocks_draws_every_replicate():
     assert sum(stats.blocks(1000, 2**21)) == 1000
     assert max(stats.blocks(1000, 2**21)) == 2

@@ -99,8 +99,10 @@ def permuted_tables(table: ArrayLike, replicates: int, rng: np.random.Generator)
 def permutation_p(observed: ArrayLike, null: ArrayLike) -> Floats:
     """The share of null draws (replicates, ...) at least as large as the observed (...), which counts as one (phipson2010).
 
-    NaN where nothing was observed.
+    NaN where nothing was observed. Draws that equal the observed but for rounding, at the scale of the statistic, count.
     """
     seen, draws = np.asarray(observed, dtype=np.float64), np.asarray(null, dtype=np.float64)
-    extreme = (draws >= seen - 1e-12).sum(axis=0)
+    sizes = np.abs(np.concatenate([seen[None], draws]))
+    slack = 1e-12 * np.where(np.isfinite(sizes), sizes, 0.0).max(axis=0)
+    extreme = (draws >= seen - slack).sum(axis=0)
     return np.where(np.isnan(seen), np.nan, (1.0 + extreme) / (1.0 + len(draws)))
