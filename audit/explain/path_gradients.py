@@ -179,9 +179,7 @@ def _doubled(
     values, error, errors = np.zeros(shape), np.zeros(shape), np.zeros(len(game))
     pending, nodes = slopes.rows, steps
     while True:
-        found, sums, mass = _averaged(slopes, pairs, pending, nodes)
-        values[pending] = found.mean(axis=1)
-        error[pending] = found.std(axis=1, ddof=min(1, pairs.count - 1)) / np.sqrt(pairs.count)
+        values[pending], error[pending], sums, mass = _averaged(slopes, pairs, pending, nodes)
         noise = rounding(precision, moved[pending], mass)
         errors[pending] = completeness(sums - gained[pending] + moved[pending], moved[pending], mass, noise)
         pending = pending[errors[pending] > goal]
@@ -190,26 +188,34 @@ def _doubled(
         nodes *= 2
 
 
-def _averaged(slopes: Slopes, pairs: _Pairs, rows: Ints, nodes: int) -> tuple[Floats, Floats, Floats]:
-    """Attributions of every pair (r, b, players), and of every row the mean sum and mean absolute sum (r,)."""
+def _averaged(slopes: Slopes, pairs: _Pairs, rows: Ints, nodes: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Attributions and standard errors (r, players) over background inputs, mean sums and mean absolute sums (r,)."""
     import torch
 
     most = max((len(names) for names in slopes.game.masker.players), default=0)
     node, weight = (torch.as_tensor(each, device=pairs.end.device) for each in gauss_legendre(nodes))
-    found, sums, at = np.zeros((len(rows) * pairs.count, most)), np.zeros((2, len(rows) * pairs.count)), 0
+    first, total, squares = np.zeros((3, len(rows), most))
+    sums, at = np.zeros((2, len(rows))), 0
     for here, behind in pairs.each(rows, nodes):
         start = pairs.start(here, behind)
         way = pairs.end[here] - start
         share = node.to(way.dtype).reshape(-1, *([1] * way.ndim))
         slope = slopes.gradients(here, torch.addcmul(start, share, way))[1]
         part = array(torch.tensordot(weight, slope.double(), dims=1) * way.double())
-        block = slice(at, at := at + len(here))
+        place = np.arange(at, at := at + len(here)) // pairs.count
         owner = pairs.owner[here].reshape(len(here), -1)
         elements = part.reshape(*owner.shape, -1).sum(axis=2)
-        found[block] = pooled(elements, owner, most)
-        sums[:, block] = elements.sum(axis=1), np.abs(part.reshape(len(part), -1)).sum(axis=1)
-    by_row = sums.reshape(2, len(rows), pairs.count).mean(axis=2)
-    return found.reshape(len(rows), pairs.count, most), by_row[0], by_row[1]
+        found = pooled(elements, owner, most)
+        first[place[behind == 0]] = found[behind == 0]
+        found -= first[place]  # squares of what differs little from 0 lose nothing to rounding
+        np.add.at(total, place, found)
+        np.add.at(squares, place, found**2)
+        np.add.at(sums[0], place, elements.sum(axis=1))
+        np.add.at(sums[1], place, np.abs(part.reshape(len(part), -1)).sum(axis=1))
+    mean = total / pairs.count
+    variance = np.maximum(squares - total * mean, 0.0) / max(pairs.count - 1, 1)
+    by_row = sums / pairs.count
+    return first + mean, np.sqrt(variance / pairs.count), by_row[0], by_row[1]
 
 
 def _checked(steps: int, tolerance: float, max_steps: int) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -144,6 +145,20 @@ def test_nearest_is_what_scikit_learn_finds():
         got = filled[:, place]
         for row in range(4):
             assert sorted(map(tuple, got[row])) == sorted(map(tuple, expected[row]))
+
+
+def test_nearest_of_many_columns_is_bounded_in_memory_and_knows_no_blocks():
+    rng = np.random.default_rng(0)
+    rows, background = rng.normal(size=(200, 100)), rng.normal(size=(200, 100))
+    filler = masker(table(rows), table(background), fill="nearest", size=2)
+    present = rng.random((2, 100)) < 0.5
+    tracemalloc.start()
+    whole = filler.fill(np.arange(200), present).values
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 8 * 2_000_000  # all differences at once are 32 MB, held five times
+    parts = [filler.fill(np.array([row]), present).values for row in range(0, 200, 17)]
+    np.testing.assert_array_equal(whole.reshape(200, 4, 100)[::17], parts)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 4))

@@ -1,5 +1,7 @@
 """Integrated and expected gradients against closed forms, quadrature by hand, and captum."""
 
+from dataclasses import replace
+
 import little_graphs
 import numpy as np
 import pytest
@@ -177,6 +179,19 @@ def test_numbers_do_not_depend_on_the_batches(monkeypatch):
     monkeypatch.setattr("audit.explain.slopes.POINTS", 3)
     parts = [method(pictures(seeded(lenet()))).values for method in (integrated_gradients, expected_gradients)]
     np.testing.assert_allclose(whole, parts, atol=1e-12)
+
+
+def test_the_error_is_the_spread_of_runs_with_single_background_rows():
+    played = tables(seeded(mlp(nn.Tanh)), behind=6)
+    found = expected_gradients(played, steps=16, max_steps=16, tolerance=10)
+    one_by_one = []
+    for row in range(6):
+        masker = replace(played.masker, rows=played.masker.rows.take([row]))
+        one_by_one.append(
+            expected_gradients(replace(played, masker=masker), steps=16, max_steps=16, tolerance=10).values
+        )
+    np.testing.assert_allclose(found.values, np.mean(one_by_one, axis=0), atol=1e-6)
+    np.testing.assert_allclose(found.se_background, np.std(one_by_one, axis=0, ddof=1) / 6**0.5, atol=1e-6)
 
 
 def test_leaves_the_module_as_it_was():

@@ -144,7 +144,7 @@ class Nearest:
         """Fillings (r, c, k, d) of rows (r, d) under present columns (c, d)."""
         kept = self.count if draws is None else draws.shape[1]
         out = np.empty((len(values), len(present), kept, values.shape[1]))
-        step = max(1, _BLOCK // max(1, len(present) * len(self.values)))
+        step = max(1, _BLOCK // max(1, max(len(present), values.shape[1]) * len(self.values)))
         for top in range(0, len(values), step):
             apart = np.ascontiguousarray(np.moveaxis(self._apart(values[top : top + step]), 2, 0))
             # Sums rather than a matrix product, whose rounding, and so the ties, depend on the size of the batch.
