@@ -6,6 +6,7 @@ Every drawing has a text alternative, and the table that it was made from stands
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from markupsafe import Markup, escape
@@ -126,7 +127,7 @@ def _swarm(points: Sequence[tuple[float, float | None]], middle: float, at: svg.
         taken[column] = level + 1
         step = (level + 1) // 2 * (1 if level % 2 else -1)
         y = middle + max(min(step * 2.2, 8.0), -8.0)
-        rank = "n" if data is None else str(min(int(LEVELS * known.index(data) / len(known)), LEVELS - 1))
+        rank = "n" if data is None else str(min(int(LEVELS * bisect_left(known, data) / len(known)), LEVELS - 1))
         parts.append(f'<circle class="s{rank}" cx="{svg.short(x)}" cy="{svg.short(y)}" r="{_MARK}"/>')
     return parts
 

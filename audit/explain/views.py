@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from audit.explain.attribution import Attribution
 
 MOST = 12  # players in a swarm
+SHOWN = 128  # rows in a swarm: more points hide each other
 SIDE = 64  # pixels a side of a picture in the record
 _AGAIN = re.compile(r" \(\d+\)$")  # what tells a word that comes twice from itself
 
@@ -111,20 +112,26 @@ def step_of(shape: tuple[int, ...]) -> int:
 
 
 def swarm(found: Attribution, *, title: str = "", most: int = MOST) -> Table:
-    """Every row's value of the players that move the output most, for a beeswarm; players must be shared by all rows."""
+    """Every row's value of the players that move the output most, for a beeswarm; players must be shared by all rows.
+
+    The order of the players is that of all rows; points are those of the first `SHOWN`.
+    """
     names = found.features
     size = np.nanmean(np.abs(found.values), axis=0) if np.isfinite(found.values).any() else np.zeros(len(names))
     data = np.full_like(found.values, np.nan) if found.data is None else found.data
     lines = tuple(
         (names[k], defined(data[row, k]), defined(found.values[row, k]))
         for k in np.argsort(-size, kind="stable")[:most]
-        for row in range(len(found.values))
+        for row in range(min(len(found.values), SHOWN))
     )
+    cut = len(found.values) > SHOWN
+    told = f"the first {SHOWN} of {len(found.values)} rows" if cut else f"{len(found.values)} rows"
     return Table(
         name="beeswarm",
-        title=title or f"Attributions of {len(found.values)} rows: {found.method}",
+        title=title or f"Attributions of {told}: {found.method}",
         columns=("player", "what it was", f"value ({found.scale})"),
         rows=lines,
+        note=f"Points show {told}; the order of the players is that of all." if cut else "",
         view="beeswarm",
     )
 

@@ -109,3 +109,14 @@ def test_nothing_is_drawn_of_nothing():
                       ("image", (None,)), ("matrix", ("a", None)), ("table", ("a", 1.0))):  # fmt: skip
         assert pictures.draw(table(view, [row])) == ""
     assert pictures.draw(Table(name="t", title="T", columns=("a",), rows=(), view="bars")) == ""
+
+
+def test_many_points_are_ranked_as_by_a_look_along_the_sorted_list():
+    data = np.random.default_rng(0).integers(0, 300, size=900).astype(float)
+    rows = tuple(("a", float(one), float(k)) for k, one in enumerate(data))
+    drawn = str(
+        pictures.beeswarm(Table(name="s", title="s", columns=("player", "was", "value"), rows=rows, view="beeswarm"))
+    )
+    known = sorted(data.tolist())
+    ranks = [min(pictures.LEVELS * known.index(one) // len(known), pictures.LEVELS - 1) for one in data.tolist()]
+    assert [int(one) for one in re.findall(r'circle class="s(\d+)"', drawn)] == ranks

@@ -96,3 +96,21 @@ def test_the_map_of_an_undefined_picture_is_empty_and_of_a_large_one_thinned(fou
     assert (len(table.rows), len(table.columns)) == (50, 33)
     gone = replace(large, values=np.full_like(found.values, np.nan))
     assert {cell for line in views.heat_map(gone, 0, title="t").rows for cell in line} == {None}
+
+
+def test_a_swarm_of_many_rows_shows_the_first_and_says_so():
+    from audit.explain import views
+
+    rng = np.random.default_rng(0)
+    found = shapley(
+        game(
+            Plain(lambda x: sigmoid(x.sum(axis=1))),
+            table(rng.normal(size=(150, 3)), "abc"),
+            table(rng.normal(size=(5, 3)), "abc"),
+        )
+    )
+    drawn = views.swarm(found)
+    assert len(drawn.rows) == 3 * 128
+    assert "first 128 of 150 rows" in drawn.title
+    assert "first 128 of 150 rows" in drawn.note
+    assert {row[2] for row in drawn.rows} == set(found.values[:128].ravel().tolist())
