@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from audit import stats
 from audit.core import (
     Cell,
@@ -33,7 +35,7 @@ from audit.registry import check
     "explain.ale",
     title="Accumulated local effects",
     needs={"model", "rows"},
-    sources=("apley2020",),
+    sources=("apley2020", "chernozhukov2013"),
 )
 def accumulated_local_effects(
     subject: Subject,
@@ -50,7 +52,7 @@ def accumulated_local_effects(
     The range of a feature is cut into bins of equally many people; those of a bin are asked about at its two edges, and
     the mean changes are added up. Unlike partial dependence this needs no people who cannot exist, so correlated features
     do not lend each other their effects. The effect is centred at 0 over people; the band joins the errors of all steps up
-    to a point, the edges taken as given. Levels of a category are put in an order of likeness first. For the two numbers
+    to a point, the edges taken as given. The interval of a curve's range allows for its ends being picked from the curve. Levels of a category are put in an order of likeness first. For the two numbers
     along which answers vary most, a table shows the second-order effect: what both do together beyond what each does alone.
 
     The effect between two far values adds up steps of different people; it is not what one person would see who changed
@@ -61,28 +63,29 @@ def accumulated_local_effects(
     chosen = most_varied(game, features)
     if not chosen:
         raise NotApplicable("every feature has one value only in the sampled rows")
+    rng = context.stream("explain.ale")
     for column in chosen:
         found = ale(game, inputs.columns[column], bins=bins)
-        yield _range(game, found, context.confidence)
+        yield _range(game, found, context.confidence, rng)
         yield _bars(game, found, context.confidence) if found.levels else _curve(game, found, context.confidence)
     numbers = [inputs.columns[column] for column in chosen if inputs.columns[column] not in inputs.categories]
     if len(numbers) > 1:
         yield _matrix(game, numbers[0], numbers[1], pair_bins)
 
 
-def _range(game: Game, found: Accumulated, level: float) -> Measure:
+def _range(game: Game, found: Accumulated, level: float, rng: np.random.Generator) -> Measure:
     top, bottom = int(found.effect.argmax()), int(found.effect.argmin())
-    value, error = found.contrast(top, bottom)
-    half = stats.z_quantile(level) * error
+    value, low, high = found.span(level, rng)
     names = found.levels or tuple(f"{value:.4g}" for value in found.at)
     return Measure(
         name="ale_range",
         value=value,
         unit=unit_of(game),
         n=found.rows,
-        interval=Interval(low=value - half, high=value + half, level=level, method="normal, over the steps' rows"),
+        interval=Interval(low=low, high=high, level=level, method="simultaneous, multipliers over the steps' rows"),
         where={"feature": found.feature},
-        note=f"change of the {output_of(game)} from {names[bottom]} to {names[top]}, the extremes of the curve",
+        note=f"change of the {output_of(game)} from {names[bottom]} to {names[top]}, the extremes of the curve, picked from "
+        "the same rows: a flat effect too has a range, and an interval that begins at 0",
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from audit import stats
 from audit.core import Floats, Ints, UsageError
 from audit.data.tabular import Tabular
 from audit.explain.features import column_of, present, replaced, said, table_of
@@ -32,10 +33,22 @@ class Accumulated:
         """Standard error (k,) of the effect, the edges taken as given."""
         return np.asarray(np.sqrt((self.influence**2).sum(axis=0)))
 
-    def contrast(self, first: int, second: int) -> tuple[float, float]:
-        """The effect at one place less that at another, and its standard error."""
-        apart = self.influence[:, first] - self.influence[:, second]
-        return float(self.effect[first] - self.effect[second]), float(np.sqrt((apart**2).sum()))
+    def span(self, level: float, rng: np.random.Generator, *, draws: int = 1999) -> tuple[float, float, float]:
+        """The range of the effect, its largest less its smallest value, and a simultaneous interval for the true range.
+
+        The extremes are picked from the same rows, so a noisy flat effect has a range. By how much the range can err is at
+        most the range of the errors, whose quantile comes from normal multipliers of the rows' influences (chernozhukov2013).
+        """
+        value = float(np.ptp(self.effect))
+        # Spreads are estimated from the rows of a step: Student's t instead of the normal, in all places together.
+        freedom = max(1.0, self.rows / max(1, len(self.effect) - 1) - 1)
+        noise = [
+            np.ptp(rng.standard_normal((size, len(self.influence))) @ self.influence, axis=1)
+            / np.sqrt(rng.chisquare(freedom, size) / freedom)
+            for size in stats.blocks(draws, len(self.influence))
+        ]
+        reach = float(np.quantile(np.concatenate(noise), level))
+        return value, max(0.0, value - reach), value + reach
 
 
 def ale(game: Game, feature: str, *, bins: int = 20) -> Accumulated:

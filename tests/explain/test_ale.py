@@ -43,9 +43,32 @@ def test_the_band_covers():
     covered = []
     for seed in range(300):
         found = ale(numbers(lambda v: v[:, 0] * v[:, 1], correlated(120, 0.0, seed)), "x0", bins=6)
-        value, error = found.contrast(len(found.at) - 1, 0)
-        covered.append(abs(value) <= 1.96 * error)  # truth 0: x1 and x2 are independent, with mean 0
+        value, influence = found.effect[-1] - found.effect[0], found.influence[:, -1] - found.influence[:, 0]
+        covered.append(abs(value) <= 1.96 * np.linalg.norm(influence))  # truth 0: x1, x2 independent, with mean 0
     assert 0.91 <= np.mean(covered) <= 0.98
+
+
+@pytest.mark.parametrize(("rows", "bins"), [(256, 12), (120, 6)])
+def test_the_range_of_a_flat_effect_is_rarely_called_more_than_nought(rows, bins):
+    alarms = []
+    for seed in range(400):
+        found = ale(numbers(lambda v: v[:, 0] * v[:, 1], correlated(rows, 0.0, seed)), "x0", bins=bins)
+        value, low, high = found.span(0.95, np.random.default_rng(seed))
+        assert 0 <= low <= value <= high
+        alarms.append(low > 0)
+    assert np.mean(alarms) <= 0.07
+
+
+def test_the_interval_of_a_range_covers_it():
+    """Along x1 the effect of x1 (b + x2) is b x1 + constant, of range b times the width of the edges."""
+    covered, above = [], []
+    for seed in range(200):
+        found = ale(numbers(lambda v: v[:, 0] * (0.5 + v[:, 1]), correlated(256, 0.0, seed)), "x0", bins=12)
+        _, low, high = found.span(0.95, np.random.default_rng(seed))
+        covered.append(low <= 0.5 * np.ptp(found.at) <= high)
+        above.append(low > 0)
+    assert np.mean(covered) >= 0.93
+    assert np.mean(above) > 0.8
 
 
 def test_the_definition_in_loops():
