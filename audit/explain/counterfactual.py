@@ -30,7 +30,8 @@ class Counterfactuals:
     inputs (rows,): the rows as they are. changed[k]: the k-th version of every row, as inputs; where found (rows, count)
     is False it is the row itself. cost (rows, count): the price of the change, NaN where there is none; by_player (rows,
     count, players): its parts. before (rows,), outputs (rows, count): the model's answers.
-    reasons: why a row has no change, "" where it has one. unit: the price of one unit of each player that is a number (of
+    reasons: why a row has no change, "" where it has one. unsettled (rows,): whether a row has none and its search was
+    stopped at its limit, so that a change of more features may exist. unit: the price of one unit of each player that is a number (of
     a change, where it is none). evaluations: rows that the model was asked for.
     """
 
@@ -42,6 +43,7 @@ class Counterfactuals:
     before: Floats
     outputs: Floats
     reasons: tuple[str, ...]
+    unsettled: Flags
     players: tuple[str, ...]
     columns: tuple[tuple[str, ...], ...]
     unit: Mapping[str, float]
@@ -189,6 +191,9 @@ def _result(
     none = f"no feasible change found: {tried} values and {search.people} people were tried"
     if acts.fixed.all():
         none = "no feature may change"
+    unsettled = ~found[:, 0] & ~good & np.isin(np.arange(rows), list(search.short))
+    limit = f"the search stopped after {search.depth} steps: a change of more features may exist"
+    reasons = np.where(found[:, 0], "", np.where(good, ALREADY, np.where(unsettled, limit, none)))
     return Counterfactuals(
         inputs=inputs,
         changed=tuple(inputs.with_values(values[:, place]) for place in range(count)),
@@ -197,7 +202,8 @@ def _result(
         by_player=parts,
         before=before,
         outputs=outputs,
-        reasons=tuple("" if found[row, 0] else ALREADY if good[row] else none for row in range(rows)),
+        reasons=tuple(reasons.tolist()),
+        unsettled=unsettled,
         players=acts.names,
         columns=columns,
         unit=dict(zip(acts.names, np.where(acts.numeric, acts.unit, acts.jump).tolist(), strict=True)),

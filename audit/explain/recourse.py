@@ -146,18 +146,7 @@ class _People:
     ) -> Iterator[Measure]:
         """Median cost, share without any change, and features moved, of those among the refusals (n,)."""
         yield self._median(among, where, rng)
-        none = ~self.found.found[among, 0]
-        low, high = stats.wilson(int(none.sum()), len(none), self.level)
-        yield Measure(
-            name="no_recourse_share",
-            value=float(none.mean()),
-            unit="proportion",
-            n=len(none),
-            interval=Interval(low=float(low), high=float(high), level=self.level, method="Wilson"),
-            where=where,
-            better="lower",
-            note="no feasible change was found" if none.any() else "",
-        )
+        yield self._without(among, where)
         moved = self.found.sparsity[among]
         moved = moved[~np.isnan(moved)]
         if not len(moved):
@@ -170,6 +159,28 @@ class _People:
             interval=_interval(stats.mean_interval(moved, self.level), self.level, "t over people"),
             where=where,
             better="lower",
+        )
+
+    def _without(self, among: NDArray[np.bool_], where: Mapping[str, str]) -> Measure:
+        """The share for whom no change was found; whose search was stopped at its limit are not counted at all."""
+        none = ~self.found.found[among & ~self.found.unsettled, 0]
+        stopped = int(among.sum()) - len(none)
+        notes = ["no feasible change was found, which is no proof that none exists" if none.any() else ""]
+        notes.append(f"{stopped} whose search was stopped at its limit are not counted" if stopped else "")
+        note = "; ".join(filter(None, notes))
+        name = "no_recourse_share"
+        if not len(none):
+            return Measure(name=name, value=None, unit="proportion", where=where, better="lower", note=note)
+        low, high = stats.wilson(int(none.sum()), len(none), self.level)
+        return Measure(
+            name=name,
+            value=float(none.mean()),
+            unit="proportion",
+            n=len(none),
+            interval=Interval(low=float(low), high=float(high), level=self.level, method="Wilson"),
+            where=where,
+            better="lower",
+            note=note,
         )
 
     def _median(self, among: NDArray[np.bool_], where: Mapping[str, str], rng: np.random.Generator) -> Measure:

@@ -16,7 +16,8 @@ from audit.explain.masking.tabular import TabularMasker
 Flags = NDArray[np.bool_]
 Favourable = Literal["high", "low"]
 NEAR = 4  # approved background rows that a search starts from
-DEEP = 10  # features that one search changes at most
+DEEP = 10  # steps that one search takes at least, where they lead on
+TRIALS = 8192  # single changes of a row that one search asks about, beyond that
 HALVINGS = 16
 
 
@@ -43,18 +44,27 @@ def joined(parts: list[Points]) -> Points:
 
 @dataclass(slots=True, kw_only=True)
 class Search:
-    """The rows of a game (rows,), what may change, and the line to cross; `asked` counts the model's answers."""
+    """The rows of a game (rows,), what may change, and the line to cross.
+
+    asked counts the model's answers; short: the rows whose search was stopped while further steps still led on.
+    """
 
     game: Game
     actions: Actions
     threshold: float
     favourable: Favourable
     asked: int = field(default=0)
+    short: set[int] = field(default_factory=set)
 
     @property
     def origin(self) -> Floats:
         """The rows (n, columns) as they are."""
         return self._masker.inputs.values
+
+    @property
+    def depth(self) -> int:
+        """How many steps one search takes: two a feature, fewer where each of them asks for much."""
+        return min(2 * len(self.actions.names), max(DEEP, TRIALS // max(1, len(self.actions.place))))
 
     @property
     def people(self) -> int:
@@ -122,11 +132,12 @@ class Search:
         """
         now, bars = Points(values=self.origin[rows], owner=rows), barred
         found = [now[:0]]
-        for _ in range(min(DEEP, len(self.actions.names))):
+        for _ in range(self.depth):
             crossed, now, bars = self.step(now, bars, by)
             found.append(crossed)
             if not len(now):
                 break
+        self.short.update(now.owner.tolist())
         return joined(found)
 
     def step(self, now: Points, barred: Flags, by: str) -> tuple[Points, Points, Flags]:

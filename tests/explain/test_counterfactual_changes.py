@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from little_models import Plain, sigmoid, table
 
 from audit.core import NotApplicable, UsageError
-from audit.explain import counterfactual, counterfactuals, game
+from audit.explain import counterfactual, counterfactuals, game, search
 from audit.explain.counterfactual import ALREADY
 
 W = np.array([1.2, -0.9, 0.7, 0.0, 0.3, 0.1, -0.4])
@@ -237,6 +237,33 @@ def test_none_is_said_with_its_reason():
     assert {r for r in fixed.reasons if r != ALREADY} == {"no feature may change"}
     one = counterfactuals(game(linear(), table(x), table(x[:1])))
     assert all(bool(reason) != there for reason, there in zip(one.reasons, one.found[:, 0], strict=True))
+
+
+def needs_most(d=14, needed=13):
+    """A sum of d features of which each can gain 1: all but d - needed of them must change."""
+    model = Plain(lambda v: sigmoid(v.sum(axis=1) - (needed - 0.5)))
+    seen = np.tile(np.eye(d), (2, 1))  # nobody is approved, every value 0 or 1 is seen
+    return game(model, table(np.zeros((2, d))), table(seen))
+
+
+def test_a_change_of_nearly_all_features_is_found():
+    found = counterfactuals(needs_most(), count=1)
+    assert found.found.all()
+    assert found.sparsity.tolist() == [13, 13]
+    assert not found.unsettled.any()
+    assert (found.outputs >= 0.5).all()
+    never = counterfactuals(needs_most(needed=16), count=1)  # the sum of 14 cannot be 15.5
+    assert not never.found.any()
+    assert not never.unsettled.any(), "all steps were taken"
+    assert "no feasible change found" in never.reasons[0]
+
+
+def test_a_search_that_is_stopped_does_not_say_that_nothing_exists(monkeypatch):
+    monkeypatch.setattr(search, "TRIALS", 1)
+    found = counterfactuals(needs_most(), count=1)
+    assert not found.found.any()
+    assert found.unsettled.all()
+    assert found.reasons[0] == "the search stopped after 10 steps: a change of more features may exist"
 
 
 def test_rows_do_not_see_each_other(monkeypatch):

@@ -98,6 +98,18 @@ def test_people_without_any_change_count_as_infinitely_dear():
     assert measure(rising, "no_recourse_share").value < 0.2
 
 
+def test_a_search_that_was_stopped_counts_for_nobody_without_recourse(monkeypatch):
+    from audit.explain import search
+
+    x = np.tile(np.eye(14), (4, 1))
+    deep = subject(Plain(lambda v: sigmoid(v.sum(axis=1) - 12.5)), table(x))
+    assert measure(list(recourse(deep, context(), count=1)), "no_recourse_share").value == 0
+    monkeypatch.setattr(search, "TRIALS", 1)
+    stopped = measure(list(recourse(deep, context(), count=1)), "no_recourse_share")
+    assert stopped.value is None
+    assert stopped.note == "56 whose search was stopped at its limit are not counted"
+
+
 def test_the_features_that_move_and_how_many():
     found = list(recourse(lender(), context(), weights={"b": 30.0}, count=2, shown=2))
     bars = next(e for e in found if e.name == "changed_features")
