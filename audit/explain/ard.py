@@ -14,7 +14,7 @@ import numpy as np
 from audit.core import Floats
 from audit.explain.coalitions import Estimate, efficient, exact_square, exact_weights
 from audit.explain.masking import Coalitions
-from audit.explain.odd_gp import JITTER
+from audit.explain.odd_gp import JITTER, reckoned
 
 FITTED = 384  # pairs that relevances are fitted to, at most; values come from all
 SKETCHED = 128  # pairs that choose where the fit begins and take it most of the way, at a tenth of the cost
@@ -46,47 +46,59 @@ class Relevance:
 
 
 def odd_gp_ard(
-    present: Coalitions, odd: Floats, rough: Floats, *, noisy: bool = False, fitted: int = FITTED
+    present: Coalitions, odd: Floats, rough: Floats, *, noise: Floats | None = None, fitted: int = FITTED
 ) -> Estimate:
     """Shapley values (rows, players) from the odd part g (rows, pairs); rough (rows, players): values to start from.
 
     Relevances are fitted to the first pair and to as many of the others, evenly spread, as `fitted` allows; the values
-    come from all. noisy: what a pair has of its own is noise.
+    come from all. noise (rows, pairs): variances of errors of g. What a pair has of its own is then noise, at least so
+    much as their mean.
     """
     signs = np.where(present, 1.0, -1.0)
     some = np.unique(np.linspace(0, len(signs) - 1, min(fitted, len(signs))).astype(np.int64))
     parts = []
-    for seen, guess in zip(odd, rough, strict=True):
-        b, own = fit(signs[some], seen[some], guess)
-        parts.append(solved(present, seen, Relevance(b=b, own=own, rough=not noisy)))
+    for row, (seen, guess) in enumerate(zip(odd, rough, strict=True)):
+        known = None if noise is None else noise[row]
+        b, own = fit(signs[some], seen[some], guess, _mean(known))
+        parts.append(solved(present, seen, Relevance(b=b, own=own, rough=noise is None), known))
     values, error = (np.stack([part[place] for part in parts]) for place in (0, 1))
     misfits = np.array([part[2] for part in parts], dtype=np.float64)
     return Estimate(values=efficient(values, odd[:, 0]), error=error, misfit=misfits)
 
 
-def fit(signs: Floats, odd: Floats, guess: Floats) -> tuple[Floats, float]:
-    """The likeliest relevances (players,) and own share, given g (pairs,) at coalitions (pairs, players) of -1 and 1."""
+def _mean(noise: Floats | None) -> float:
+    """Over the pairs but the first, which is known exactly."""
+    return 0.0 if noise is None or len(noise) < 2 else float(noise[1:].mean())
+
+
+def fit(signs: Floats, odd: Floats, guess: Floats, known: float = 0.0) -> tuple[Floats, float]:
+    """The likeliest relevances (players,) and own share, given g (pairs,) at coalitions (pairs, players) of -1 and 1.
+
+    known: variance of errors of g, which the own share is to make up for at least.
+    """
     if not odd.any():
         return np.full(signs.shape[1], 0.1), JITTER
+    noise = min(known / max(float((odd[1:] ** 2).mean()), np.finfo(float).tiny), 0.5) if known else 0.0
+    least = max(math.log(JITTER), math.log(noise / (1 - noise)) if noise else -math.inf)
     share = np.abs(guess) / max(float(np.abs(guess).max()), np.finfo(float).tiny) + 0.01
     starts = []
     for size, power in STARTS:
         b = np.clip(size * (share / share.max()) ** power, LEAST, MOST)
-        starts.append(np.append(np.log(b / (1 - b)), -9.0))
+        starts.append(np.append(np.log(b / (1 - b)), max(-9.0, least)))
     some = np.unique(np.linspace(0, len(signs) - 1, min(SKETCHED, len(signs))).astype(np.int64))
     sketch = signs[some], odd[some]
     best = min(starts, key=lambda point: misfit(*sketch, point, slope=False)[0])
-    best = _descended(*sketch, best, STEPS)
+    best = _descended(*sketch, best, STEPS, least)
     if len(some) < len(signs):
-        best = _descended(signs, odd, best, FINISHED)
+        best = _descended(signs, odd, best, FINISHED, least)
     return 1 / (1 + np.exp(-best[:-1])), math.exp(best[-1])
 
 
-def _descended(signs: Floats, odd: Floats, start: Floats, steps: int) -> Floats:
-    """The point (players + 1,) of least misfit after so many steps of a quasi-Newton descent."""
+def _descended(signs: Floats, odd: Floats, start: Floats, steps: int, least: float) -> Floats:
+    """The point (players + 1,) of least misfit after so many steps of a quasi-Newton descent, its last at least `least`."""
     from scipy.optimize import minimize
 
-    ends = [(math.log(LEAST / (1 - LEAST)), math.log(MOST / (1 - MOST)))] * signs.shape[1] + [(math.log(JITTER), 0.0)]
+    ends = [(math.log(LEAST / (1 - LEAST)), math.log(MOST / (1 - MOST)))] * signs.shape[1] + [(least, 0.0)]
     found = minimize(
         lambda point: misfit(signs, odd, point), start, jac=True, method="L-BFGS-B", bounds=ends,
         options={"maxiter": steps, "ftol": ENOUGH},
@@ -140,8 +152,13 @@ def _halves(signs: Floats, strength: Floats) -> tuple[Floats, Floats, float]:
     return up, np.exp(agreed, out=agreed), math.exp(-2 * total)
 
 
-def solved(present: Coalitions, odd: Floats, relevance: Relevance) -> tuple[Floats, Floats, float]:
-    """Values and standard errors (players,) of one row, and minus its log marginal likelihood."""
+def solved(
+    present: Coalitions, odd: Floats, relevance: Relevance, noise: Floats | None = None
+) -> tuple[Floats, Floats, float]:
+    """Values and standard errors (players,) of one row, and minus its log marginal likelihood.
+
+    noise (pairs,): variances of errors of g; the scale is at least such that the own share comes to their mean.
+    """
     from scipy.linalg import cholesky, solve_triangular
 
     signs = np.where(present, 1.0, -1.0)
@@ -157,10 +174,15 @@ def solved(present: Coalitions, odd: Floats, relevance: Relevance) -> tuple[Floa
         cross[:, 1:] += relevance.own * exact_weights(present[1:])
         variance = variance + relevance.own * exact_square(present.shape[1])
     white = solve_triangular(lower, np.concatenate([odd[None], cross]).T, lower=True, check_finite=False).T
-    scale = max(float((white[0] ** 2).mean()), np.finfo(float).tiny)
+    fitted = max(float((white[0] ** 2).mean()), np.finfo(float).tiny)
+    scale = max(fitted, _mean(noise) / relevance.own)
     left = np.maximum(variance - (white[1:] ** 2).sum(axis=1), 0.0)
-    misfit = len(signs) / 2 * math.log(scale) + float(np.log(np.diag(lower)).sum())
-    return white[1:] @ white[0], np.sqrt(scale * left * _doubt(lower, white[0], scale, len(left))), misfit
+    misfit = len(signs) / 2 * (math.log(scale) + fitted / scale - 1) + float(np.log(np.diag(lower)).sum())
+    variance = scale * left * _doubt(lower, white[0], scale, len(left))
+    if noise is not None:
+        weights = solve_triangular(lower, white[1:].T, lower=True, trans=1, check_finite=False).T
+        variance = reckoned(variance[None], weights, noise[None], np.array([_mean(noise)]))[0]
+    return white[1:] @ white[0], np.sqrt(variance), misfit
 
 
 def _doubt(lower: Floats, white: Floats, scale: float, players: int) -> float:

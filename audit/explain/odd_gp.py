@@ -18,7 +18,7 @@ from audit.explain.masking import Coalitions
 
 ODD = (1, 3, 5, 7, 9)
 DECAYS = (0.3, 0.1, 0.05, 0.03, 0.015, 0.007, 0.003, 0.001)
-NOISES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1)
+NOISES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 JITTER = 1e-8  # of the variance: keeps the kernel's factor, and intervals honest where nearly all is seen
 JUDGED = 1024  # pairs that choose among priors, at most
 MOST_PAIRS = 8192  # whose kernel of pairs x pairs float64 numbers is half a gigabyte
@@ -98,46 +98,75 @@ def factor(covered: Floats, own: float, present: Coalitions) -> Floats:
     return np.asarray(cholesky(covered, lower=True, overwrite_a=True, check_finite=False))
 
 
-def odd_gp(present: Coalitions, odd: Floats, *, priors: tuple[Prior, ...] = PRIORS, judged: int = JUDGED) -> Estimate:
+def odd_gp(
+    present: Coalitions,
+    odd: Floats,
+    *,
+    priors: tuple[Prior, ...] = PRIORS,
+    judged: int = JUDGED,
+    noise: Floats | None = None,
+) -> Estimate:
     """Shapley values (rows, players) from the odd part g (rows, pairs) of the game at coalitions (pairs, players).
 
     Each row takes the prior under which what was seen of it is likeliest, and the scale that fits it best. Of more than
-    `judged` pairs, so many, evenly spread, choose the prior; the values come from all.
+    `judged` pairs, so many, evenly spread, choose the prior; the values come from all. noise (rows, pairs): the variance of
+    errors of g where it is known; its mean over pairs is the least that a prior's noise may come to.
     """
     if len(present) <= judged or len(priors) == 1:
-        return _under(present, odd, priors)[0]
+        return _under(present, odd, priors, noise)[0]
     some = np.unique(np.linspace(0, len(present) - 1, judged).astype(np.int64))
-    chosen = _under(present[some], odd[:, some], priors)[1]
+    chosen = _under(present[some], odd[:, some], priors, None if noise is None else noise[:, some])[1]
     values, error = np.zeros((2, len(odd), present.shape[1]))
     misfit = np.zeros(len(odd))
     for place in np.unique(chosen):
         rows = chosen == place
-        found = _under(present, odd[rows], (priors[place],))[0]
+        found = _under(present, odd[rows], (priors[place],), None if noise is None else noise[rows])[0]
         values[rows], error[rows], misfit[rows] = found.values, found.error, found.misfit
     return Estimate(values=values, error=error, misfit=misfit)
 
 
-def _under(present: Coalitions, odd: Floats, priors: tuple[Prior, ...]) -> tuple[Estimate, Ints]:
-    """The estimate of each row under its likeliest prior, and that prior's number."""
+def _under(present: Coalitions, odd: Floats, priors: tuple[Prior, ...], noise: Floats | None) -> tuple[Estimate, Ints]:
+    """The estimate of each row under its likeliest prior, and that prior's number.
+
+    noise (rows, pairs): its mean over pairs is the least that a prior's noise comes to, and the error counts each pair's. A
+    fitted noise alone would not do: where there are as many odd terms as pairs, all noise passes for the game.
+    """
     from scipy.linalg import solve_triangular
 
     apart = distances(present, present)
     players = present.shape[1]
     best, chosen = np.full(len(odd), np.inf), np.zeros(len(odd), dtype=np.int64)
     values, error = np.zeros((2, len(odd), players))
+    least = None if noise is None else noise[:, 1:].sum(axis=1) / max(noise.shape[1] - 1, 1)
     for number, prior in enumerate(priors):
         lower = factor(kernel(players, prior.decay)[apart], prior.rough + prior.noise, present)
         sides = np.concatenate([odd, covariance(present, prior)])
         white = solve_triangular(lower, sides.T, lower=True, check_finite=False).T
         seen, cross = white[: len(odd)], white[len(odd) :]
         scale = np.maximum((seen**2).mean(axis=1), np.finfo(float).tiny)
-        misfit = len(present) / 2 * np.log(scale) + np.log(np.diag(lower)).sum()
+        fitted = scale
+        if least is not None and prior.noise > 0:
+            scale = np.maximum(fitted, least / (prior.noise * kernel(players, prior.decay)[0]))
+        misfit = len(present) / 2 * (np.log(scale) + fitted / scale - 1) + np.log(np.diag(lower)).sum()
         better = misfit < best
         best[better], chosen[better] = misfit[better], number
         values[better] = seen[better] @ cross.T
         left = np.maximum(prior_variance(players, prior) - (cross**2).sum(axis=1), 0.0)
-        error[better] = np.sqrt(scale[better, None] * left)
+        variance = scale[better, None] * left
+        if noise is not None and least is not None:
+            weights = solve_triangular(lower, cross.T, lower=True, trans=1, check_finite=False).T
+            variance = reckoned(variance, weights, noise[better], least[better])
+        error[better] = np.sqrt(variance)
     return Estimate(values=efficient(values, odd[:, 0]), error=error, misfit=best), chosen
+
+
+def reckoned(variance: Floats, weights: Floats, noise: Floats, mean: Floats) -> Floats:
+    """Variances (rows, players) of values under one noise for all pairs, as variances under each pair's own (rows, pairs).
+
+    weights (players, pairs): of the values; mean (rows,): the noise that was counted. The first pair has none.
+    """
+    own, even = noise[:, 1:] @ weights[:, 1:].T ** 2, np.outer(mean, (weights[:, 1:] ** 2).sum(axis=1))
+    return np.maximum(variance + own - even, own)
 
 
 def matrix(present: Coalitions, prior: Prior) -> Floats:

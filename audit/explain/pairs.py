@@ -17,10 +17,12 @@ class Played:
     """Values (rows, pairs, 2) of each coalition and of its complement, means over fillings.
 
     spread (rows, outputs): standard error of a linear map of them from having drawn the fillings; None for one filling.
+    noise (rows, pairs): variance of the odd part from each pair's own draws of fillings; None where all pairs share them.
     """
 
     values: Floats
     spread: Floats | None
+    noise: Floats | None = None
 
     @property
     def odd(self) -> Floats:
@@ -60,11 +62,15 @@ def play(
     table = np.empty((len(rows), 2 * pairs))
     spread = None if linear is None else np.empty((len(rows), len(linear)))
     each = np.empty(0)
+    noise = None if draws is None else np.full((len(rows), pairs), np.nan)
+    odd_one = np.empty(0)
     blocks = value_table(game, rows, both, None if draws is None else np.repeat(draws, 2, axis=0), max_bytes=max_bytes)
     try:
         for block, chosen, values in blocks if track is None else track(blocks, "Shapley values"):
             here = place[block]
             table[np.ix_(here, chosen)] = values.mean(axis=2)
+            if noise is not None and fillings > 1:
+                odd_one = _noted(noise, here, int(chosen[0]), values, odd_one)
             if weights is None or spread is None:
                 continue
             added = weights.reshape(len(weights), -1)[:, chosen] @ values
@@ -76,7 +82,17 @@ def play(
     if not np.isfinite(table).all():
         bad = ~np.isfinite(table).all(axis=1)
         raise ModelError(f"the model's output is not finite for {bad.sum()} of {len(rows)} rows ({_asked(game)})")
-    return Played(values=table.reshape(len(rows), pairs, 2), spread=spread)
+    return Played(values=table.reshape(len(rows), pairs, 2), spread=spread, noise=noise)
+
+
+def _noted(noise: Floats, here: Ints, first: int, values: Floats, before: Floats) -> Floats:
+    """Writes variances of the means of half differences, and returns the values of a pair whose other half comes next."""
+    if first % 2:
+        values = np.concatenate([before, values], axis=1)
+    whole = values.shape[1] // 2
+    apart = (values[:, 0 : 2 * whole : 2] - values[:, 1 : 2 * whole : 2]) / 2
+    noise[here, first // 2 : first // 2 + whole] = apart.var(axis=2, ddof=1) / values.shape[2]
+    return values[:, 2 * whole :]
 
 
 def _asked(game: Game) -> str:

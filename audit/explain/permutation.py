@@ -28,8 +28,11 @@ class Orders:
     pair: Ints
     sign: Floats
 
-    def estimate(self, odd: Floats) -> Estimate:
+    def estimate(self, odd: Floats, noise: Floats | None = None) -> Estimate:
         """Values and standard errors (rows, players) from g (rows, pairs): mean and spread over orders.
+
+        noise (rows, pairs): variances of errors of g. Orders that share a pair share its error, which their spread does
+        not show: what it shows of the noise is taken out, and what there is comes in.
 
         The error is wider than the spread by Student's factor, so that 1.96 of it cover 95 % with few orders too.
         """
@@ -40,8 +43,21 @@ class Orders:
         np.put_along_axis(each, np.broadcast_to(self.orders, gains.shape), gains, axis=2)
         count = len(self.orders)
         wider = stdtrit(count - 1, 0.975) / stdtrit(np.inf, 0.975)
-        error = wider * each.std(axis=1, ddof=1) / np.sqrt(count)
-        return Estimate(values=each.mean(axis=1), error=error)
+        variance = each.var(axis=1, ddof=1) / count
+        if noise is not None:
+            shown = np.empty_like(each)
+            both = noise[:, self.pair[:, :-1]] + noise[:, self.pair[:, 1:]]
+            np.put_along_axis(shown, np.broadcast_to(self.orders, gains.shape), both, axis=2)
+            mean = noise @ (self.matrix() ** 2).T
+            variance = np.maximum(variance + (count * mean - shown.mean(axis=1)) / (count - 1), mean)
+        return Estimate(values=each.mean(axis=1), error=wider * np.sqrt(variance))
+
+    def matrix(self) -> Floats:
+        """The linear map (players, pairs) from g to values."""
+        found = np.zeros((self.orders.shape[1], len(self.present)))
+        np.add.at(found, (self.orders, self.pair[:, 1:]), self.sign[:, 1:])
+        np.subtract.at(found, (self.orders, self.pair[:, :-1]), self.sign[:, :-1])
+        return found / len(self.orders)
 
 
 def orders(players: int, budget: int, rng: np.random.Generator, start: Orders | None = None) -> Orders:

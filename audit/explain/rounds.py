@@ -57,9 +57,9 @@ class Asked:
                 raise UsageError(f"{name}: one of {', '.join(known)}, got {value!r}{suggest(str(value), known)}")
         if self.tol is not None and not self.tol > 0:
             raise UsageError(f"tol: a share above 0 of a row's largest value, got {self.tol}")
-        if self.noisy and (game.masker.fillings < 2 or self.draws < 1):
+        if self.noisy and (game.masker.fillings < 2 or self.draws < 2):
             raise UsageError(
-                'estimand: "population" draws background rows, at least 1 of at least 2; got '
+                'estimand: "population" draws background rows, at least 2 of at least 2; got '
                 f'draws = {self.draws} of {game.masker.fillings}: use "fixed"'
             )
         most = max((len(names) for names in game.masker.players), default=0)
@@ -114,18 +114,20 @@ def solve(game: Game, rows: Ints, players: int, asked: Asked, track: Track | Non
     values, error, spread = np.empty((3, len(rows), players))
     ends = np.empty((len(rows), 2))
     plan: Design | Orders | None = None
-    table = np.empty((len(rows), 0, 2))
+    table, noise = np.empty((len(rows), 0, 2)), np.empty((len(rows), 0))
     words = ""
     for budget in asked.budgets(players):
         rng = stream(asked.seed, f"explain.shapley/{players}/{budget}")
         plan = _grown(plan, players, budget, asked, rng)
-        fresh, behind = _round(game, rows[left], plan, table.shape[1], asked, rng, track)
+        fresh, behind, own = _round(game, rows[left], plan, table.shape[1], asked, rng, track)
         table = np.concatenate([table, fresh], axis=1)
-        found, words = _estimate(plan, (table[:, :, 0] - table[:, :, 1]) / 2, asked, few=len(game) <= FEW)
+        noise = np.concatenate([noise, own], axis=1)
+        odd = (table[:, :, 0] - table[:, :, 1]) / 2
+        found, words = _estimate(plan, odd, noise if asked.noisy else None, asked, few=len(game) <= FEW)
         values[left], error[left], ends[left] = found.values, found.error, table[:, 0]
         spread[left] = np.nan if behind is None else behind
         wide = found.error.max(axis=1) > (asked.tol or 0.0) * np.abs(found.values).max(axis=1)
-        left, table = left[wide], table[wide]
+        left, table, noise = left[wide], table[wide], noise[wide]
         if not len(left):
             break
     assert plan is not None
@@ -158,21 +160,27 @@ def _round(
     asked: Asked,
     rng: np.random.Generator,
     track: Track | None,
-) -> tuple[Floats, Floats | None]:
-    """Values (rows, new pairs, 2) of the pairs that are not known yet, and the background's standard error by them."""
+) -> tuple[Floats, Floats | None, Floats]:
+    """Values (rows, new pairs, 2) of the pairs that are not known yet, the background's standard error by them, noise.
+
+    The noise (rows, new pairs) is the variance of the odd part from the pair's own draws: (rows, 0) where it has none.
+    """
     fresh = plan.present[known:]
     if not asked.noisy:
         linear = _spread_map(plan, known) if game.masker.fillings > 1 else None
         found = play(game, rows, fresh, linear=linear, max_bytes=asked.max_bytes, track=track)
-        return found.values, found.spread
+        return found.values, found.spread, np.empty((len(rows), 0))
     chosen = rng.integers(game.masker.fillings, size=(len(fresh), asked.draws))
-    parts = []
+    parts, noise = [], [np.zeros((len(rows), 0 if known else 1))]
     if not known:  # the two ends are the base and the output: over the whole background
         parts.append(play(game, rows, fresh[:1], max_bytes=asked.max_bytes).values)
         fresh, chosen = fresh[1:], chosen[1:]
     if len(fresh):
-        parts.append(play(game, rows, fresh, draws=chosen, max_bytes=asked.max_bytes, track=track).values)
-    return np.concatenate(parts, axis=1), None
+        found = play(game, rows, fresh, draws=chosen, max_bytes=asked.max_bytes, track=track)
+        assert found.noise is not None
+        parts.append(found.values)
+        noise.append(found.noise)
+    return np.concatenate(parts, axis=1), None, np.concatenate(noise, axis=1)
 
 
 def _spread_map(plan: Design | Orders, known: int) -> Floats:
@@ -184,20 +192,22 @@ def _spread_map(plan: Design | Orders, known: int) -> Floats:
     return linear_map(plan).matrix[:, known:]
 
 
-def _estimate(plan: Design | Orders, odd: Floats, asked: Asked, *, few: bool) -> tuple[Estimate, str]:
-    """The estimate from g (rows, pairs), and its name in words."""
+def _estimate(
+    plan: Design | Orders, odd: Floats, noise: Floats | None, asked: Asked, *, few: bool
+) -> tuple[Estimate, str]:
+    """The estimate from g (rows, pairs), of which each has an error of this variance, and its name in words."""
     if isinstance(plan, Orders):
-        return plan.estimate(odd), _WORDS["permutation"]
+        return plan.estimate(odd, noise), _WORDS["permutation"]
     if plan.exact and not asked.noisy:
         values = efficient(odd @ exact_weights(plan.present).T, odd[:, 0])
         return Estimate(values=values, error=np.zeros_like(values)), _WORDS["exact"]
     auto = asked.estimator == "auto"
     if asked.estimator in ("wls", "exact") or (auto and len(plan.present) > MOST_PAIRS):
         return linear_map(plan).estimate(odd, noisy=asked.noisy), _WORDS["wls"]
-    found = odd_gp(plan.present, odd, priors=NOISY if asked.noisy else PRIORS)
+    found = odd_gp(plan.present, odd, priors=NOISY if asked.noisy else PRIORS, noise=noise)
     if asked.estimator == "odd_gp" or (auto and not few):
         return found, _WORDS["odd_gp"]
-    other = odd_gp_ard(plan.present, odd, found.values, noisy=asked.noisy)
+    other = odd_gp_ard(plan.present, odd, found.values, noise=noise)
     if not auto:
         return other, _WORDS["odd_gp_ard"]
     assert found.misfit is not None

@@ -12,6 +12,7 @@ from little_models import Plain, sigmoid, table
 
 from audit.core import ModelError, UsageError
 from audit.explain import game, shapley
+from audit.explain.pairs import play
 
 SAMPLED = ("wls", "odd_gp", "odd_gp_ard", "permutation", "auto")
 NAMES = "abcdefghijkl"
@@ -121,6 +122,37 @@ def test_the_population_is_met_with_few_rows_for_each_pair(twelve, estimator):
     assert found.params["draws"] == 10
     assert found.evaluations < 0.15 * 256 * 100 * 6
     np.testing.assert_allclose(found.base, exact.base, atol=1e-12)
+
+
+@pytest.mark.parametrize(("players", "budget", "seeds"), [(6, 64, 30), (10, 1024, 10)])
+@pytest.mark.parametrize("estimator", SAMPLED)
+def test_errors_of_drawn_rows_cover_where_all_pairs_are_there(estimator, players, budget, seeds):
+    """As many odd terms as pairs: only the spread of each pair's draws tells noise from the game."""
+    rng = np.random.default_rng(1)
+    inputs, behind = (table(rng.normal(size=(size, players)), NAMES[:players]) for size in (6, 100))
+    played = game(Plain(network(players)), inputs, behind)
+    exact = shapley(played, budget=2**players).values
+    z = []
+    for seed in range(seeds):
+        found = shapley(played, budget=budget, estimator=estimator, estimand="population", draws=10, seed=seed)
+        z.append((found.values - exact) / found.se_sampling)
+    assert 0.9 < np.mean(np.abs(z) < 1.96) < 0.99
+    assert 0.7 < np.std(z) < 1.25
+
+
+@pytest.mark.parametrize("max_bytes", [16_000_000, 700])
+def test_the_noise_of_a_pair_is_that_of_its_own_draws(max_bytes):
+    rng = np.random.default_rng(0)
+    rows, behind = rng.normal(size=(3, 5)), rng.normal(size=(20, 5))
+    answer = network(5)
+    played = game(Plain(answer), table(rows, NAMES[:5]), table(behind, NAMES[:5]))
+    present, draws = rng.random((7, 5)) < 0.5, rng.integers(20, size=(7, 3))
+    found = play(played, np.arange(3), present, draws=draws, max_bytes=max_bytes)
+    for row, one in enumerate(rows):
+        for pair, (inside, drawn) in enumerate(zip(present, draws, strict=True)):
+            both = [answer(np.where(mask, one, behind[drawn])) for mask in (inside, ~inside)]
+            variance = ((both[0] - both[1]) / 2).var(ddof=1) / 3
+            assert found.noise[row, pair] == pytest.approx(variance, abs=1e-14)
 
 
 def test_both_members_of_a_pair_meet_the_same_background_rows():
