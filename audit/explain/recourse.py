@@ -188,11 +188,14 @@ class _People:
         value = float(np.median(cost))
         draws = _medians(cost, rng)
         unit = UNITS[self.found.scale]
+        stopped = int(self.found.unsettled[among].sum())
+        more = f"; of {stopped} the search was stopped at its limit" if stopped else ""
         if not np.isfinite(value):
-            note = f"no feasible change was found for {np.isinf(cost).mean():.0%}, so the median has no value"
+            note = f"no feasible change was found for {np.isinf(cost).mean():.0%}, so the median has no value{more}"
             return Measure(name="recourse_cost", value=None, unit=unit, where=where, better="lower", note=note)
         interval = _interval(_percentiles(draws, self.level), self.level, "percentile bootstrap over people")
         note = "" if interval else "too few people, or too many without any change, for an interval"
+        note = (note + more).removeprefix("; ")
         return Measure(
             name="recourse_cost",
             value=value,

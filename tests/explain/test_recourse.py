@@ -105,7 +105,9 @@ def test_a_search_that_was_stopped_counts_for_nobody_without_recourse(monkeypatc
     deep = subject(Plain(lambda v: sigmoid(v.sum(axis=1) - 12.5)), table(x))
     assert measure(list(recourse(deep, context(), count=1)), "no_recourse_share").value == 0
     monkeypatch.setattr(search, "TRIALS", 1)
-    stopped = measure(list(recourse(deep, context(), count=1)), "no_recourse_share")
+    found = list(recourse(deep, context(), count=1))
+    assert measure(found, "recourse_cost").note.endswith("; of 56 the search was stopped at its limit")
+    stopped = measure(found, "no_recourse_share")
     assert stopped.value is None
     assert stopped.note == "56 whose search was stopped at its limit are not counted"
 
