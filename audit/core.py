@@ -680,7 +680,9 @@ class Report:
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
-    """The random stream of one name: adding or dropping another name changes nothing in it."""
+    """The random stream of one name: adding or dropping another name changes nothing in it; raises UsageError."""
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        raise UsageError(f"seed: a whole number from 0 on, got {seed!r}")
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(zlib.crc32(name.encode()),)))
 
 

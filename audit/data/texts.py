@@ -81,6 +81,8 @@ def tokenised(
     Without a vocabulary it is the words of these texts in sorted order, after [PAD], [UNK] and [MASK], which one that is
     given must hold as well. length: tokens a text, by default those of the longest; a longer text raises DataError.
     """
+    if isinstance(texts, str):
+        raise DataError("texts: a list of texts, got one text")
     cut = [_TOKEN.findall(text.lower() if lower else text) for text in texts]
     known = (
         tuple(vocabulary)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-from audit.core import Table
+from audit.core import Table, UsageError
 from audit.drawing import format as fmt
 from audit.drawing.pictures import draw
 
@@ -42,7 +42,9 @@ class Drawing:
         return f'<div class="audit"><style>{STYLE}</style>{caption}{self.markup}{note}</div>'
 
     def save(self, path: str | Path) -> None:
-        """Write the picture as a page of its own (HTML, UTF-8)."""
+        """Write the picture as a page of its own (HTML, UTF-8); raises UsageError for another suffix."""
+        if Path(path).suffix.lower() not in (".html", ".htm"):
+            raise UsageError(f"a drawing is saved as a page: a name that ends in .html, got {str(path)!r}")
         title = escape(fmt.one_line(self.title))
         head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         Path(path).write_text(f"{head}<body>{self._repr_html_()}</body></html>", "utf-8")

@@ -1,5 +1,7 @@
 """Explanations: which features moved a model's answers, and how sure that is."""
 
+from audit.data.graphs import Graphs as Graphs
+from audit.data.graphs import graph as graph
 from audit.data.images import Images as Images
 from audit.data.series import Series as Series
 from audit.data.series import series as series
@@ -21,6 +23,7 @@ from audit.explain.counterfactual import counterfactuals as counterfactuals
 from audit.explain.games import Game as Game
 from audit.explain.games import game as game
 from audit.explain.games import value_table as value_table
+from audit.explain.gnn import gnn_explainer as gnn_explainer
 from audit.explain.gradients import guided_backprop as guided_backprop
 from audit.explain.gradients import input_x_gradient as input_x_gradient
 from audit.explain.gradients import saliency as saliency

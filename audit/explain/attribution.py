@@ -139,6 +139,8 @@ class Attribution:
 
 
 def _joined(found: Attribution, groups: Mapping[str, Sequence[str]]) -> Attribution:
+    if not isinstance(groups, Mapping):
+        raise UsageError(f"aggregate: a mapping from a name to players, got {type(groups).__name__}")
     if len(set(found.players)) != 1:
         raise UsageError("aggregate: the rows have different players, so they cannot be joined by name")
     names = found.players[0]

@@ -33,6 +33,8 @@ from audit.explain.ranks import rank_correlations
 from audit.explain.sample import costs, game_of, model_and_inputs, seed_of, shapley_of
 from audit.registry import check
 
+MOST = 200  # cases that one page can tell
+
 
 @check(
     "explain.cases",
@@ -64,8 +66,8 @@ def cases(
     _, inputs = model_and_inputs(subject)
     if subject.score is None:
         raise NotApplicable("single decisions are explained where the model has given scores")
-    if rows < 1:
-        raise UsageError(f"rows: at least 1 case is needed, got {rows}")
+    if not 1 <= rows <= MOST:
+        raise UsageError(f"rows: from 1 to {MOST} cases, got {rows}")
     chosen = choose(subject, rows)
     picked = np.array(list(chosen), dtype=np.int64)
     shap = shapley_of(subject, context, picked, background=background, budget=budget, link=link)

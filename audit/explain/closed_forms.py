@@ -13,7 +13,7 @@ from audit.registry import explainer
 
 
 @explainer(
-    "linear_shap",
+    "linear_shapley",
     title="Shapley values of a linear model, in closed form",
     needs=frozenset({"model", "rows", "linear"}),
     sources=("lundberg2017",),
@@ -60,7 +60,7 @@ def linear_shapley(game: Game, *, weights: Floats | None = None, bias: float = 0
 
 
 @explainer(
-    "additive_shap",
+    "additive_shapley",
     title="Shapley values of a model without interactions, by taking each player away once",
     needs=frozenset({"model", "rows"}),
     sources=("lundberg2017",),

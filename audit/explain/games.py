@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -74,17 +74,23 @@ class Game:
 
 
 def value_table(
-    game: Game, rows: Ints, coalitions: Coalitions, draws: Ints | None = None, *, max_bytes: int = MAX_BYTES
+    game: Game,
+    rows: Ints,
+    coalitions: Coalitions,
+    draws: Ints | None = None,
+    *,
+    max_bytes: int = MAX_BYTES,
+    kept: int = 0,
 ) -> Iterator[tuple[Ints, Ints, Floats]]:
     """The game v(row, coalition, filling) in blocks of bounded memory: row numbers, coalition indices, values (r, c, k).
 
     rows (r,) have as many players as coalitions (c, players). draws (c, k): the fillings each coalition uses, by default
     all. All coalitions of some rows come before the next rows. A link to log-odds is taken before any mean over fillings,
     so that a model additive in its log-odds has attributions additive too. The sizes of the blocks follow from the shapes
-    alone. What a block asks twice is asked once: `counted` tells how many rows the model did answer.
+    alone; kept: how many numbers the caller keeps of each row and filling until the row's last block. What a block asks twice is asked once: `counted` tells how many rows the model did answer.
     """
     fillings = game.masker.fillings if draws is None else draws.shape[1]
-    way = plan(game, len(rows), coalitions, fillings, max_bytes)
+    way = plan(game, len(rows), coalitions, fillings, max_bytes, kept)
     for top in range(0, len(rows), way.rows):
         block = rows[top : top + way.rows]
         for left in range(0, len(coalitions), way.coalitions):
@@ -126,7 +132,7 @@ def game(
     inputs: Any,
     background: Any = None,
     *,
-    target: int | Ints | Literal["predicted"] = 1,
+    target: int | str | Ints = 1,
     link: Link = "identity",
     output: Output = "probability",
     classes: Sequence[str] = (),
@@ -139,13 +145,15 @@ def game(
 
     model: a torch module, a scikit-learn estimator, a function of the features, or a wrapped model. inputs, background: a
     frame, an array (n, d), or Tabular, Images, Texts, Series, Graphs; the background is what absent players are filled
-    in from. target: the class explained, one for all or one a row (n,), or "predicted", the class the model finds most
-    likely in each row. output, classes: what a raw model returns ("probability", "logit", "value"), and of which classes
+    in from. target: the class explained, its place among the model's classes or its name, or one place a row (n,), or
+    "predicted", the class the model finds most likely in each row; a model that predicts a number has none. output, classes: what a raw model returns ("probability", "logit", "value"), and of which classes
     where it does not say so itself. players, size, fill, seed: see `audit.explain.masking.masker`. Raises UsageError, ModelError,
     DataError.
     """
     from audit.explain.wrapping import aligned, as_inputs, as_model
 
+    if output not in get_args(Output):
+        raise UsageError(f"output: one of {', '.join(get_args(Output))}, got {output!r}")
     read = as_inputs(inputs)
     columns = read.columns if isinstance(read, Tabular) else None
     read, behind = (read, None) if background is None else aligned(read, as_inputs(background, columns))
@@ -158,17 +166,23 @@ def game(
     )
 
 
-def targets_of(model: Model, inputs: Any, target: int | Ints | Literal["predicted"]) -> Ints:
+def targets_of(model: Model, inputs: Any, target: int | str | Ints) -> Ints:
     """The class to explain in each row (n,); raises UsageError for one that the model does not have."""
     if model.card.output == "value":
         return np.ones(len(inputs), dtype=np.int64)
     classes = len(model.card.classes)
-    if isinstance(target, str):
-        if target != "predicted":
-            raise UsageError(f'target: a class, one class a row, or "predicted", got {target!r}')
+    if isinstance(target, str) and target == "predicted":
         scores = model.predict(inputs)
         return (scores.argmax(axis=1) if scores.ndim == 2 else scores >= 0.5).astype(np.int64)
-    found = np.broadcast_to(np.asarray(target, dtype=np.int64), (len(inputs),))
+    named = ", ".join(f"{place} = {name}" for place, name in enumerate(model.card.classes[:20]))
+    if isinstance(target, str) and target in model.card.classes:
+        target = model.card.classes.index(target)
+    given = np.asarray(target)
+    if given.dtype.kind not in "iu" or given.shape not in ((), (len(inputs),)):
+        raise UsageError(
+            f'target: the place or the name of a class ({named}), one place a row, or "predicted", got {target!r:.80}'
+        )
+    found = np.broadcast_to(given.astype(np.int64), (len(inputs),))
     if found.size and not 0 <= found.min() <= found.max() < classes:
-        raise UsageError(f"target: the model has {classes} classes (0 to {classes - 1}), got {target}")
+        raise UsageError(f"target: the model has {classes} classes (0 to {classes - 1}: {named}), got {target}")
     return np.ascontiguousarray(found)

@@ -15,6 +15,7 @@ from audit.explain.odd_gp import DECAYS, JITTER, MOST_PAIRS, distances, polynomi
 from audit.explain.pairs import play
 
 EVEN = (2, 4, 6, 8)
+MOST_NUMBERS = 2**24  # rows x players^2, of which about four arrays are held at once: half a gigabyte
 MAPPED = 64  # players, up to which the error from the background is computed: a map has players^2 / 2 rows
 
 
@@ -54,7 +55,16 @@ def interactions(
     coalitions are there, a Gaussian process is fitted row by row. Raises UsageError, ModelError.
     """
     most = max(len(names) for names in game.masker.players)
-    values, sampling, behind = (np.full((len(game), most, most), np.nan) for _ in range(3))
+    if min(len(names) for names in game.masker.players) < 2:
+        raise UsageError("players: interactions are of two at least, and a row has fewer")
+    if len(game) * most**2 > MOST_NUMBERS:
+        raise UsageError(
+            f"rows: at most {max(MOST_NUMBERS // most**2, 1)} at once with {most} players, whose interactions are "
+            f"{most} x {most} numbers a row; got {len(game)}"
+        )
+    values, sampling = (np.full((len(game), most, most), np.nan) for _ in range(2))
+    known = game.masker.fillings > 1 and most <= MAPPED
+    behind = np.full((len(game), most, most), np.nan) if known else None
     played, counter = counted(game)
     method = ""
     for players, rows in game.by_players():
@@ -66,17 +76,16 @@ def interactions(
         parts = _exact(plan.present, found.even) if plan.exact else even_gp(plan.present, found.even)
         for whole, part in zip((values, sampling), parts, strict=True):
             whole[rows, :players, :players] = part
-        if found.spread is not None:
+        if found.spread is not None and behind is not None:
             behind[rows, :players, :players] = _square(found.spread, players)
         way = "all of them" if plan.exact else "even-degree Gaussian process"
         method = f"Shapley interaction index, {2 * len(plan.present)} of 2^{players} coalitions, {way}"
-    known = game.masker.fillings > 1 and most <= MAPPED
     return Interactions(
         values=values,
         players=game.masker.players,
         method=method,
         se_sampling=sampling,
-        se_background=behind if known else None,
+        se_background=behind,
         seed=seed,
         evaluations=counter.evaluations,
     )
@@ -112,7 +121,9 @@ def even_gp(present: Coalitions, even: Floats) -> tuple[Floats, Floats]:
             values[better, player] = seen[better] @ across.T
             known = (across**2).sum(axis=1) - (across @ one) ** 2 / (one @ one)
             left[player] = np.maximum(prior_variance(players, decay) - known, 0.0)
-        error[better] = np.sqrt(scale[better, None, None] * left)
+        spread = np.sqrt(left)
+        for row in np.flatnonzero(better):  # one by one: a row has players^2 of them
+            error[row] = math.sqrt(scale[row]) * spread
     for part in (values, error):
         part[:, range(players), range(players)] = np.nan
     return values, error

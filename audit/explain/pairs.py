@@ -64,7 +64,8 @@ def play(
     each = np.empty(0)
     noise = None if draws is None else np.full((len(rows), pairs), np.nan)
     odd_one = np.empty(0)
-    blocks = value_table(game, rows, both, None if draws is None else np.repeat(draws, 2, axis=0), max_bytes=max_bytes)
+    drawn, kept = None if draws is None else np.repeat(draws, 2, axis=0), 0 if linear is None else len(linear)
+    blocks = value_table(game, rows, both, drawn, max_bytes=max_bytes, kept=kept)
     try:
         for block, chosen, values in blocks if track is None else track(blocks, "Shapley values"):
             here = place[block]

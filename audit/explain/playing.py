@@ -42,8 +42,11 @@ class Plan:
     alone: dict[int, Floats] = field(default_factory=dict)
 
 
-def plan(game: Game, rows: int, coalitions: Coalitions, fillings: int, max_bytes: int) -> Plan:
-    """How to play (rows, coalitions, fillings) values; the sizes follow from shapes alone."""
+def plan(game: Game, rows: int, coalitions: Coalitions, fillings: int, max_bytes: int, kept: int = 0) -> Plan:
+    """How to play (rows, coalitions, fillings) values; the sizes follow from shapes alone.
+
+    kept: how many numbers a caller that sums over coalitions keeps of each row and filling, if more than its players.
+    """
     masker, (count, players) = game.masker, coalitions.shape
     additive = summands(masker, np.zeros(0, dtype=np.int64), coalitions[:0]) is not None
     if additive and "first_layer" in game.model.offers:
@@ -51,8 +54,8 @@ def plan(game: Game, rows: int, coalitions: Coalitions, fillings: int, max_bytes
         layer: FirstLayer = model.first_layer()
         numbers, cells = masker.width + layer.width, max(1, max_bytes // 8)
         part = max(1, min(fillings, cells // (2 * numbers)))
-        # A caller that sums over coalitions keeps (rows, fillings, players): that is bounded too.
-        tall = max(1, min(rows, TALLEST, cells // max(fillings * players, fillings + numbers)))
+        # A caller that sums over coalitions keeps (rows, fillings, kept): that is bounded too.
+        tall = max(1, min(rows, TALLEST, cells // max(fillings * max(players, kept), fillings + numbers)))
         each = tall * (fillings * max(1, len(model.card.classes) - 1) + numbers) + part * numbers
         wide = max(1, min(count, cells // each))
         return Plan(play=_sums(game, layer), rows=tall, coalitions=wide, fillings=part, additive=True)
@@ -60,7 +63,7 @@ def plan(game: Game, rows: int, coalitions: Coalitions, fillings: int, max_bytes
     room = max(1, min(max_bytes // unit, max(FEWEST, CACHE_BYTES // unit)))
     part = min(fillings, room)
     wide = max(1, min(count, room // part))
-    tall = max(1, room // (part * wide))
+    tall = max(1, min(room // (part * wide), max_bytes // (8 * fillings * kept) if kept else room))
     return Plan(play=_filled(game, additive), rows=tall, coalitions=wide, fillings=part, additive=additive)
 
 

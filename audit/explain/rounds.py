@@ -19,6 +19,7 @@ from audit.explain.permutation import Orders, orders
 Estimator = Literal["auto", "exact", "wls", "odd_gp", "odd_gp_ard", "permutation"]
 Estimand = Literal["fixed", "population"]
 FEW = 8  # rows, for which "auto" fits relevances too: a fifth of a second each
+TABLED = 2**23  # values of coalitions that are held at once, of which there are a few copies
 FIRST = 64  # coalitions that a run with a tolerance begins with, or as many as it needs
 _SPREAD = Prior(decay=0.05)  # of the map by which background rows are compared
 _WORDS = {
@@ -99,16 +100,38 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solved:
-    """What was found for the rows that share a design; ends (rows, 2): v(everyone), v(no one)."""
+    """What was found for the rows that share a design of `played` pairs; ends (rows, 2): v(everyone), v(no one)."""
 
     estimate: Estimate
     spread: Floats | None
     ends: Floats
     method: str
     short: int
+    played: int
 
 
 def solve(game: Game, rows: Ints, players: int, asked: Asked, track: Track | None) -> Solved:
+    """What is found for rows (r,) of so many players, in blocks of bounded memory; the design of all is the same."""
+    step = max(1, TABLED // min(asked.budget, 2**players))
+    tops = range(0, max(len(rows), 1), step)
+    parts = [_solved(game, rows[top : top + step], players, asked, track) for top in tops]
+    if len(parts) == 1:
+        return parts[0]
+    known = [part.spread for part in parts if part.spread is not None]
+    return Solved(
+        estimate=Estimate(
+            values=np.concatenate([part.estimate.values for part in parts]),
+            error=np.concatenate([part.estimate.error for part in parts]),
+        ),
+        spread=np.concatenate(known) if known else None,
+        ends=np.concatenate([part.ends for part in parts]),
+        method=max(parts, key=lambda part: part.played).method,
+        short=sum(part.short for part in parts),
+        played=max(part.played for part in parts),
+    )
+
+
+def _solved(game: Game, rows: Ints, players: int, asked: Asked, track: Track | None) -> Solved:
     """Rounds of more and more coalitions; a row that is known well enough leaves after its round."""
     left = np.arange(len(rows))
     values, error, spread = np.empty((3, len(rows), players))
@@ -138,6 +161,7 @@ def solve(game: Game, rows: Ints, players: int, asked: Asked, track: Track | Non
         ends=ends,
         method=method,
         short=0 if asked.tol is None else len(left),
+        played=len(plan.present),
     )
 
 

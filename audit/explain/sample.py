@@ -101,6 +101,8 @@ def affordable(game: Game, budget: int, context: Context, fillings: int | None =
     """Coalitions a row that the check's budget of model rows allows, at most `budget` and at least what identifies them."""
     most = max(len(names) for names in game.masker.players)
     least = least_budget(most)
+    if budget < 1:
+        raise UsageError(f"budget: at least 1 coalition, got {budget}")
     if context.budget is None:
         return max(budget, least)
     each = len(game) * (game.masker.fillings if fillings is None else fillings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from audit.core import Ints, Track
+from audit.core import Ints, Track, UsageError
 from audit.explain.attribution import Attribution, attribution
 from audit.explain.games import MAX_BYTES, Game, counted
 from audit.explain.rounds import Asked, Estimand, Estimator, Solved, solve
@@ -47,6 +47,8 @@ def shapley(
         budget=budget, estimator=estimator, estimand=estimand, tol=tol, draws=draws, seed=seed, max_bytes=max_bytes
     )
     asked.check(game)
+    if empty := [row for row, names in enumerate(game.masker.players) if not names]:
+        raise UsageError(f"row {empty[0]} has no players (an empty text?): leave it out")
     played, counter = counted(game)
     parts = [(rows, solve(played, rows, players, asked, track)) for players, rows in game.by_players()]
     return _joined(game, asked, parts, counter.evaluations)

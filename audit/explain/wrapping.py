@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from audit.core import DataError, Dataset, Inputs, Model, ModelSpec, Origin, Output, Spec
+from audit.core import DataError, Dataset, Inputs, Model, ModelSpec, Origin, Output, Spec, UsageError
 from audit.data.tabular import Tabular
 from audit.explain.backgrounds import Background
 
@@ -21,6 +21,8 @@ def as_inputs(values: Any, columns: tuple[str, ...] | None = None) -> Inputs:
     if callable(getattr(values, "take", None)) and type(values).__module__.startswith("audit."):
         known: Inputs = values
         return known
+    if isinstance(values, str) or (isinstance(values, list | tuple) and any(isinstance(each, str) for each in values)):
+        raise DataError("inputs: texts must be tokens: give audit.explain.tokenised(list of texts)")
     if isinstance(values, np.ndarray):
         if values.ndim != 2:
             raise DataError(
@@ -60,6 +62,15 @@ def _recoded(inputs: Tabular, levels: dict[str, tuple[str, ...]]) -> Tabular:
     return replace(inputs, values=values, categories=levels)
 
 
+def _regresses(model: Any) -> bool:
+    """Whether a scikit-learn estimator predicts a number; a classifier without probabilities does not."""
+    if not hasattr(model, "get_params") or not hasattr(model, "predict"):
+        return False
+    from sklearn.base import is_regressor
+
+    return bool(is_regressor(model))
+
+
 def as_model(model: Any, inputs: Any, output: Output = "probability", classes: Sequence[str] = ()) -> Model:
     """A wrapped model, as it is where it is one already; raises ModelError.
 
@@ -77,8 +88,8 @@ def as_model(model: Any, inputs: Any, output: Output = "probability", classes: S
         names=inputs.columns if isinstance(inputs, Tabular) else (),
         classes=named,
     )
-    value = (
-        output == "probability" and not classes and hasattr(model, "predict") and not hasattr(model, "predict_proba")
-    )
-    given: Output = "value" if value and not hasattr(model, "card") else output
+    own = tuple(text_of(each) for each in getattr(model, "classes_", ()))
+    if classes and own and set(own) == set(classes) and own != tuple(classes):
+        raise UsageError(f"classes: the estimator's own order is {list(own)}, got {list(classes)}; leave it out")
+    given: Output = "value" if output == "probability" and not classes and _regresses(model) else output
     return wrap(model, data, Spec(model=ModelSpec(kind="callable", output=given, classes=tuple(classes))))

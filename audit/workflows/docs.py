@@ -16,7 +16,16 @@ ROOT = Path(__file__).resolve().parents[2]
 def page(entry: Entry) -> str:
     """The Markdown page of a check: its docstring, what it needs, its parameters, its sources."""
     needs = ", ".join(sorted(entry.needs)) or "nothing"
-    lines = [f"# {entry.id}", "", f"{entry.title}.", "", entry.doc, "", f"**Needs**: {needs}", ""]
+    lines = [
+        f"# {entry.id}",
+        "",
+        f"{entry.title}" + ("" if entry.title.endswith("?") else "."),
+        "",
+        entry.doc,
+        "",
+        f"**Needs**: {needs}",
+        "",
+    ]
     if entry.params:
         lines += ["| parameter | default |", "| --- | --- |"]
         lines += [f"| `{name}` | `{default!r}` |" for name, default in entry.params.items()]

@@ -106,6 +106,10 @@ def masker(
     - series: players "step", "window" (`size` steps), "column", "cell" (a column in a window); fill "background",
       "mean", "previous".
     """
+    if not isinstance(players, str | Mapping | None):
+        raise UsageError(
+            f"players: the name of a unit, or a mapping from a name to columns, got {type(players).__name__}"
+        )
     for name in _FILES:
         if importlib.util.find_spec(f"audit.explain.masking.{name}"):
             importlib.import_module(f"audit.explain.masking.{name}")

@@ -51,8 +51,8 @@ def straight(form: Oracle, x: Floats, background: Floats) -> Floats:
 TRUTHS: Mapping[str, Truth] = {
     "shapley": lambda form, x, background: form.shapley_truth(x, background),
     DRAWN: lambda form, x, background: form.shapley_truth(x, background),
-    "additive_shap": lambda form, x, background: form.shapley_truth(x, background),
-    "linear_shap": lambda form, x, background: form.shapley_truth(x, background),
+    "additive_shapley": lambda form, x, background: form.shapley_truth(x, background),
+    "linear_shapley": lambda form, x, background: form.shapley_truth(x, background),
     "integrated_gradients": straight,
     "expected_gradients": expected,
     "saliency": lambda form, x, background: np.abs(slopes(form, x)),
