@@ -314,3 +314,37 @@ def test_small_games_meet_their_known_values_however_they_are_estimated():
     for (answer, wanted), estimator in itertools.product(games.values(), SAMPLED):
         found = shapley(game(Plain(answer), table([[1.0, 1, 1]]), table([[0.0, 0, 0]])), estimator=estimator)
         np.testing.assert_allclose(found.values, [wanted], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"budget": 100},
+        {"budget": 100, "estimator": "permutation"},
+        {"budget": 512, "tol": 0.1},
+        {"budget": 100, "estimand": "population", "draws": 5},
+        {"budget": 512},
+    ],
+)
+def test_rows_are_estimated_in_blocks_that_change_nothing(monkeypatch, options):
+    rng = np.random.default_rng(0)
+    inputs, behind = table(rng.normal(size=(25, 9)), NAMES[:9]), table(rng.normal(size=(20, 9)), NAMES[:9])
+    played = game(Plain(network(9)), inputs, behind)
+    whole = shapley(played, **options)
+    monkeypatch.setattr("audit.explain.rounds.TABLED", 1000)
+    parts = shapley(played, **options)
+    np.testing.assert_allclose(parts.values, whole.values, atol=1e-10)
+    np.testing.assert_allclose(parts.se_sampling, whole.se_sampling, atol=1e-8)
+    assert (parts.method, parts.note) == (whole.method, whole.note)
+
+
+def test_many_rows_are_bounded_in_memory(monkeypatch):
+    monkeypatch.setattr("audit.explain.rounds.TABLED", 2**18)
+    rng = np.random.default_rng(0)
+    inputs = table(rng.normal(size=(4000, 10)), NAMES[:10])
+    played = game(Plain(lambda x: x @ np.arange(10.0)), inputs, table(np.zeros((1, 10)), NAMES[:10]))
+    tracemalloc.start()
+    shapley(played, budget=512, max_bytes=1_000_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16_000_000 + 5 * 8 * 2**18 < 2 * 8 * 4000 * 512

@@ -1,12 +1,16 @@
 """The interaction index against its definition, closed forms, shapiq, and how often its intervals cover."""
 
+import sys
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_games import code, everyone, halves, interactions_of, network
-from little_models import Plain, table
+from little_models import Plain, seeded_mlp, table
 
+from audit.core import UsageError
 from audit.explain import game
 from audit.explain.coalitions import design
 from audit.explain.interactions import even_gp, interactions
@@ -86,3 +90,33 @@ def test_the_mean_of_the_game_is_free():
     for one, other in zip(even_gp(plan.present, even), even_gp(plan.present, even + 1e3), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     assert everyone(2).shape == (4, 2)
+
+
+def test_too_many_players_and_rows_are_refused_with_how_many_fit(monkeypatch):
+    monkeypatch.setattr(sys.modules["audit.explain.interactions"], "MOST_NUMBERS", 64 * 3)
+    rng = np.random.default_rng(0)
+    rows, behind = rng.normal(size=(4, 8)), table(rng.normal(size=(2, 8)), "abcdefgh")
+    with pytest.raises(UsageError, match=r"at most 3 at once with 8 players.*got 4"):
+        interactions(game(Plain(network(8)), table(rows, "abcdefgh"), behind), budget=64)
+    assert interactions(game(Plain(network(8)), table(rows[:3], "abcdefgh"), behind), budget=64).values.shape == (
+        3,
+        8,
+        8,
+    )
+
+
+def test_what_is_kept_of_rows_is_bounded_behind_a_first_layer():
+    rng = np.random.default_rng(0)
+    names = [f"x{k}" for k in range(30)]
+    module = seeded_mlp(30)
+    rows, behind = table(rng.normal(size=(60, 30)), names), table(rng.normal(size=(50, 30)), names)
+    played = game(module, rows, behind, output="logit")
+    assert "first_layer" in played.model.offers
+    whole = interactions(played, budget=128)
+    tracemalloc.start()
+    few = interactions(played, budget=128, max_bytes=1_000_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12_000_000  # 60 rows x 435 pairs of players x 50 background rows would be 10 MB, held twice
+    np.testing.assert_allclose(few.values, whole.values, atol=1e-6)
+    np.testing.assert_allclose(few.se_background, whole.se_background, atol=1e-6)
