@@ -53,8 +53,8 @@ def test_closed_forms(function, expected):
     np.testing.assert_allclose(found.values, [expected], atol=1e-9)
     assert found.link == "logit"
     assert not found.note
-    assert found.evaluations == 34
-    assert found.forwards == 3 * 32 + 2
+    assert found.evaluations == 35  # two ends, 32 steps, and one row to see what the model answers
+    assert found.forwards == 3 * 32 + 2 + 1
 
 
 def test_a_kink_is_closed_in_on():
@@ -314,7 +314,7 @@ def test_what_cannot_be_done_is_said(method):
     with pytest.raises(ModelError, match="not finite in 1 of 2 rows"):
         method(game(Open(Formula(lambda x: x[:, 0])), table([[1.0], [np.nan]]), table([[0.0]])))
     words = tokenised(("a b",))
-    with pytest.raises(ModelError, match="Embedding"):
+    with pytest.raises(ModelError, match=r"Embedding|dtype"):
         method(game(nn.Sequential(nn.Linear(2, 1)), words, output="logit"))
     with pytest.raises(MissingOffer, match="hard steps"):
         method(tables(Formula(lambda x: torch.sign(x).sum(1) + 0 * x[:, 0])))
