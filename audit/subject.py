@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -104,8 +105,12 @@ def fingerprint(data: Dataset) -> str:
         return data.origin.sha256
     state = hashlib.sha256()
     coded = [codes.values.astype(np.int64) for codes in (*data.groups.values(), *data.strata.values())]
-    inputs = getattr(data.inputs, "values", None)
-    for column in (data.y, data.decision, data.score, data.weights, data.frequency, inputs, *coded):
+    # Of graphs the ties, of texts the tokens: whatever arrays the inputs are made of.
+    parts: list[Any] = (
+        [getattr(data.inputs, field.name) for field in fields(data.inputs)] if is_dataclass(data.inputs) else []
+    )
+    inputs: list[Any] = [part for part in parts if isinstance(part, np.ndarray)] or [None]
+    for column in (data.y, data.decision, data.score, data.weights, data.frequency, *inputs, *coded):
         state.update(b"-" if column is None else np.ascontiguousarray(column).tobytes())
     if data.target is not None:
         state.update(data.target.tobytes())

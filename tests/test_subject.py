@@ -7,7 +7,9 @@ import pytest
 
 from audit import codec, engine
 from audit.core import Card, Codes, Dataset, Measure, Origin, Table
+from audit.data.graphs import graph
 from audit.data.tabular import Tabular
+from audit.data.texts import tokenised
 from audit.models.load import wrap
 from audit.reports.arrange import redact
 from audit.subject import assemble, fingerprint
@@ -72,6 +74,16 @@ def test_equal_data_have_equal_fingerprints_and_renamed_groups_have_not(data):
     renamed = replace(data, groups={"sex": replace(data.groups["sex"], levels=("m", "f"))})
     assert fingerprint(renamed) != fingerprint(data)
     assert fingerprint(replace(data, origin=Origin(name="f", sha256="abc"))) == "abc"
+
+
+def test_fingerprints_tell_graphs_with_other_ties_and_texts_with_other_words_apart():
+    features, lines = np.ones((3, 2)), (["a b"], ["a c"])
+    first, second = (graph(features, np.array([tie])) for tie in ([0, 1], [1, 2]))
+    prints = [
+        fingerprint(Dataset(inputs=inputs, groups={}, origin=Origin(name="here")))
+        for inputs in (first, second, *(tokenised(each, ["[PAD]", "[UNK]", "[MASK]", "a", "b", "c"]) for each in lines))
+    ]
+    assert len(set(prints)) == 4
 
 
 def test_one_score_says_nothing_about_three_classes(data):
