@@ -25,9 +25,8 @@ from audit.explain.features import (
     output_of,
     table_game,
     table_of,
-    unit_of,
 )
-from audit.explain.games import Game, Link
+from audit.explain.games import Game, Link, unit_of
 from audit.registry import check
 
 
@@ -80,7 +79,7 @@ def _range(game: Game, found: Accumulated, level: float, rng: np.random.Generato
     return Measure(
         name="ale_range",
         value=value,
-        unit=unit_of(game),
+        unit=unit_of(game.scale),
         n=found.rows,
         interval=Interval(low=low, high=high, level=level, method="simultaneous, multipliers over the steps' rows"),
         where={"feature": found.feature},

@@ -29,7 +29,7 @@ def linear_shapley(game: Game, *, weights: Floats | None = None, bias: float = 0
         raise NotApplicable(f"linear models read tables, got {type(filler.inputs).__name__}")
     if filler.conditional is not None:
         raise NotApplicable(f"the closed form fills in whatever is present, not by {filler.background}: use shapley")
-    if game.link == "identity" and game.model.card.output != "value":
+    if game.scale == "probability":
         raise NotApplicable('a probability is not linear in the features, its log-odds may be: use link = "logit"')
     if weights is None:
         if "linear" not in game.model.offers:
@@ -39,7 +39,7 @@ def linear_shapley(game: Game, *, weights: Floats | None = None, bias: float = 0
     weights = np.asarray(weights, dtype=np.float64)
     if weights.shape != (len(filler.inputs.columns),):
         raise UsageError(f"weights: one for each of {len(filler.inputs.columns)} columns, got shape {weights.shape}")
-    sign = np.where(game.targets == 0, -1.0, 1.0) if game.model.card.output != "value" else np.ones(len(game))
+    sign = np.where(game.targets == 0, -1.0, 1.0)
     inputs, rows = filler.inputs.values * weights, filler.others * weights
     held = filler.membership.T.astype(np.float64)
     behind = rows @ held

@@ -19,9 +19,8 @@ from audit.explain.features import (
     said,
     table_game,
     table_of,
-    unit_of,
 )
-from audit.explain.games import Game, Link
+from audit.explain.games import Game, Link, unit_of
 from audit.explain.sample import seed_of
 from audit.registry import check
 
@@ -144,7 +143,7 @@ def _range(game: Game, found: Dependence, level: float) -> Measure:
     return Measure(
         name="partial_dependence_range",
         value=float(apart.mean()),
-        unit=unit_of(game),
+        unit=unit_of(game.scale),
         n=len(apart),
         interval=None if np.isnan(low) else Interval(low=low, high=high, level=level, method="t over rows"),
         where={"feature": found.feature},

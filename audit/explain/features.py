@@ -41,17 +41,12 @@ def column_of(inputs: Tabular, feature: str) -> int:
     return inputs.columns.index(feature)
 
 
-def unit_of(game: Game) -> str:
-    """The unit of the explained output: a proportion where it is a probability."""
-    return "proportion" if game.link == "identity" and game.model.card.output != "value" else ""
-
-
 def output_of(game: Game) -> str:
     """The explained output in words."""
-    if game.model.card.output == "value":
+    if game.number:
         return "the model's number"
     which = "the predicted class" if len(game.model.card.classes) > 2 else "the positive class"
-    return f"{'probability' if game.link == 'identity' else 'log-odds'} of {which}"
+    return f"{game.scale} of {which}"
 
 
 def present(inputs: Tabular, column: int) -> NDArray[np.bool_]:

@@ -105,6 +105,11 @@ def counted(game: Game) -> tuple[Game, Counted]:
     return replace(game, model=counter), counter
 
 
+def unit_of(scale: str) -> str:
+    """The unit of a measure on the scale that a game explains: a proportion where that is a probability."""
+    return "proportion" if scale == "probability" else ""
+
+
 def linked(scores: Floats, link: Link, targets: Ints) -> Floats:
     """Scores (n,) or (n, k) as probabilities or log-odds (n,) of the target class (n,), without clipping.
 

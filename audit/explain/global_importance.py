@@ -12,7 +12,7 @@ from audit.core import Context, Evidence, Interval, Measure, NotApplicable, Subj
 from audit.data.texts import Texts
 from audit.explain import views
 from audit.explain.attribution import Attribution
-from audit.explain.games import Link
+from audit.explain.games import Link, unit_of
 from audit.explain.sample import costs, sampled_rows, shapley_of
 from audit.registry import check
 
@@ -92,7 +92,7 @@ def _by_word(found: Attribution, level: float) -> Iterator[Measure]:
         yield Measure(
             name="mean_abs_shap",
             value=float(moved.mean()),
-            unit=views.unit(found),
+            unit=unit_of(found.scale),
             n=len(moved),
             interval=Interval(low=max(low, 0.0), high=high, level=level, method="t over texts"),
             where={"feature": word},
@@ -107,13 +107,15 @@ def _importance(found: Attribution, index: int, level: float) -> Measure:
     note = f"background: {_share(background, value)}; coalitions: {_share(sampling, value)}"
     where = {"feature": found.features[index]}
     if len(moved) < 2:
-        return Measure(name="mean_abs_shap", value=value, unit=views.unit(found), n=len(moved), where=where, note=note)
+        return Measure(
+            name="mean_abs_shap", value=value, unit=unit_of(found.scale), n=len(moved), where=where, note=note
+        )
     rows = value - stats.mean_interval(moved, level)[0]
     half = float(np.hypot(rows, stats.z_quantile(level) * np.hypot(*np.nan_to_num([background, sampling]))))
     return Measure(
         name="mean_abs_shap",
         value=value,
-        unit=views.unit(found),
+        unit=unit_of(found.scale),
         n=len(moved),
         interval=Interval(
             low=max(value - half, 0.0),

@@ -10,9 +10,8 @@ import numpy as np
 from audit import stats
 from audit.core import ALL, Cell, Context, Evidence, Floats, Interval, Ints, Measure, Subject, Table
 from audit.core import stream as stream_of
-from audit.explain import views
 from audit.explain.attribution import Attribution
-from audit.explain.games import Link
+from audit.explain.games import Link, unit_of
 from audit.explain.group_tests import GroupTest, group_means, group_test, rank_correlation, reason_distance
 from audit.explain.matched_reasons import Matched, matched_test
 from audit.explain.sample import sampled_rows, seed_of, shapley_of
@@ -218,7 +217,7 @@ def _mean(values: Floats, where: dict[str, str], found: Attribution, level: floa
     return Measure(
         name="mean_abs_shap",
         value=float(values.mean()),
-        unit=views.unit(found),
+        unit=unit_of(found.scale),
         n=len(values),
         interval=Interval(low=max(low, 0.0), high=high, level=level, method="t over rows"),
         where=where,
@@ -238,7 +237,7 @@ def _difference(
     return Measure(
         name=name,
         value=value,
-        unit=views.unit(found),
+        unit=unit_of(found.scale),
         n=len(values),
         interval=Interval(low=min(low, value), high=max(high, value), level=level, method="MOVER over t, all pairs"),
         where=where,

@@ -10,8 +10,8 @@ import numpy as np
 from audit import stats
 from audit.core import Context, Evidence, Floats, Interval, Ints, Measure, Subject, UsageError, suggest
 from audit.core import stream as stream_of
-from audit.explain.features import encoded, table_game, table_of, unit_of
-from audit.explain.games import MAX_BYTES, Game, Link, linked
+from audit.explain.features import encoded, table_game, table_of
+from audit.explain.games import MAX_BYTES, Game, Link, linked, unit_of
 from audit.explain.influences import mean_of, performance
 from audit.explain.masking.tabular import TabularMasker
 from audit.explain.sample import sampled_rows, seed_of
@@ -202,13 +202,13 @@ def permutation(
 
 
 def _labels(subject: Subject, game: Game) -> Floats | Ints | None:
-    return subject.data.target if game.model.card.output == "value" else subject.y
+    return subject.data.target if game.number else subject.y
 
 
 def _usual(subject: Subject, game: Game, labelled: bool) -> tuple[str, ...]:
     if not labelled:
         return (LABEL_FREE,)
-    if game.model.card.output == "value":
+    if game.number:
         return ("squared_error",)
     return ("log_loss", "accuracy") if subject.score is not None and subject.score.ndim == 2 else ("auc", "log_loss")
 
@@ -220,7 +220,7 @@ def _measure(game: Game, found: Permuted, within: bool, strata: int, level: floa
     low, high = found.interval(level)
     bounds = Interval(low=low, high=high, level=level, method="t, projection on rows") if not np.isnan(low) else None
     how = f"shuffled within {strata} strata alike in the other features" if within else "shuffled among all rows"
-    proportion = found.metric in ("auc", "accuracy") or (found.metric == LABEL_FREE and unit_of(game))
+    proportion = found.metric in ("auc", "accuracy") or (found.metric == LABEL_FREE and unit_of(game.scale))
     return Measure(
         name=_NAMES[within],
         value=found.value,

@@ -95,7 +95,7 @@ class Search:
     def progress(self, answers: Floats) -> Floats:
         """How far answers (m,) are towards the favourable side; probabilities as log-odds, where models are most linear."""
         sign = 1.0 if self.favourable == "high" else -1.0
-        if self.game.link == "identity" and self.game.model.card.output != "value":
+        if self.game.scale == "probability":
             inside = np.clip(answers, 1e-12, 1 - 1e-12)
             return np.asarray(sign * (np.log(inside) - np.log1p(-inside)))
         return sign * answers

@@ -78,7 +78,7 @@ class Slopes:
     @property
     def number(self) -> bool:
         """Whether the model predicts a number, which is explained as it is."""
-        return self.game.model.card.output == "value"
+        return self.game.number
 
     @property
     def rows(self) -> Ints:

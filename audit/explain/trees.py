@@ -98,7 +98,7 @@ def tree_shap(game: Game, *, tolerance: float = 1e-6, seed: int = 0) -> Attribut
 
 def _part(game: Game, forest: Forest, inputs: Floats, background: Floats, seed: int) -> tuple[Floats, Floats]:
     """Values (rows, columns) and bases (rows,) of each row's target, over part of the background."""
-    number = game.model.card.output == "value"
+    number = game.number
     logit = game.link == "logit" and not number
     if logit and not forest.boosted:
         raise NotApplicable('these trees add up to probabilities, not to log-odds: use link = "identity"')

@@ -28,11 +28,6 @@ def error(found: Attribution) -> Floats:
     return np.where(nowhere, np.nan, np.sqrt(sum(part**2 for part in known)))
 
 
-def unit(found: Attribution) -> str:
-    """The unit of a measure of these values."""
-    return "proportion" if found.scale == "probability" else ""
-
-
 def ends(found: Attribution, row: int) -> str:
     """Base and output of a row in words."""
     return f"base {found.base[row]:.4g}, output {found.outputs[row]:.4g} ({found.scale})"
