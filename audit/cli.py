@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from audit.core import Report
 
 PASSED, FAILED, BROKEN, UNDECIDED = 0, 1, 2, 3
-KINDS = ("checks", "explainers", "families", "worlds", "renderers")
+KINDS = ("checks", "explainers", "adapters", "families", "worlds", "renderers")
 DESCRIPTION = """\
 Examine a machine-learning model: fairness, explanations, robustness, energy.
 

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 import audit.core as core
-from audit.core import ConfigError, Gate, RecordError, Report, Spec, suggest
+from audit.core import ConfigError, Gate, ModelSpec, RecordError, Report, Spec, suggest
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -217,6 +217,8 @@ def _contradictions(spec: Spec) -> list[str]:
             f'[model] factory: kind {model.kind!r} needs it, as "package.module:function"',
         ),
         (model.kind != "oracle" or bool(data.world), "[model] kind: 'oracle' needs [data] world"),
+        (run.threads is None or run.threads > 0, f"[run] threads: must be 1 or more, got {run.threads}"),
+        *_needs_of(model, bool(data.world)),
         *(
             (
                 name is None or name.count(":") == 1,
@@ -243,13 +245,41 @@ def _contradictions(spec: Spec) -> list[str]:
     return mistakes
 
 
+def _needs_of(model: ModelSpec, in_a_world: bool) -> Iterator[tuple[bool, str]]:
+    """What each kind of model must be told."""
+    kind, http = model.kind, model.http
+    if kind in ("xgboost", "lightgbm", "onnx"):
+        yield bool(model.weights or model.factory), f"[model] weights: kind {kind!r} needs it, the file of the model"
+    if kind == "transformers":
+        yield bool(model.path), "[model] path: kind 'transformers' needs it, a local folder made by save_pretrained"
+    if kind == "geometric":
+        yield bool(model.factory), "[model] factory: kind 'geometric' needs it, as \"package.module:function\""
+    if kind == "family":
+        given = bool(model.path) or (bool(model.family) and in_a_world)
+        yield given, "[model] path: kind 'family' needs it, or family together with [data] world"
+    if kind == "http":
+        yield http is not None, "[model.http] url: kind 'http' needs it; nothing is sent anywhere else"
+    if http is not None:
+        yield kind == "http", f"[model.http]: kind {kind!r} reads none; allowed with kind http"
+        yield (
+            http.url.startswith(("http://", "https://")),
+            f"[model.http] url: must begin with http:// or https://, got {http.url!r}",
+        )
+        yield http.timeout > 0, f"[model.http] timeout: must be above 0, got {http.timeout}"
+        yield http.retries >= 0, f"[model.http] retries: must be 0 or more, got {http.retries}"
+        yield http.concurrency > 0, f"[model.http] concurrency: must be above 0, got {http.concurrency}"
+        yield http.queries is None or http.queries > 0, f"[model.http] queries: must be above 0, got {http.queries}"
+
+
 def _unread(spec: Spec) -> Iterator[str]:
     """Keys that were given and that nothing would read: silence about them would mislead."""
     model, data, groups = spec.model, spec.data, spec.groups
-    if model.kind in ("predictions", "counts", "oracle"):
+    if model.kind in ("predictions", "counts", "oracle", "family", "http"):
         for name in ("factory", "weights", "sha256"):
             if getattr(model, name):
                 yield f"[model] {name}: kind {model.kind!r} reads none; allowed with kind torch, sklearn, callable"
+    elif model.kind == "transformers" and model.sha256:
+        yield "[model] sha256: kind 'transformers' reads a folder, not a file of weights"
     elif model.sha256 and not model.weights:
         yield "[model] sha256: is that of a file of weights; give [model] weights, or leave it out"
     if data.world:

@@ -66,9 +66,25 @@ Status = Literal["done", "not_applicable", "error", "stopped"]
 Judgement = Literal["pass", "fail", "inconclusive", "undefined", "not_tested", "error"]
 Severity = Literal["high", "medium", "low"]
 Output = Literal["probability", "logit", "value"]
-ModelKind = Literal["predictions", "counts", "torch", "sklearn", "callable", "oracle"]
+ModelKind = Literal[
+    "predictions",
+    "counts",
+    "torch",
+    "sklearn",
+    "xgboost",
+    "lightgbm",
+    "onnx",
+    "transformers",
+    "geometric",
+    "http",
+    "callable",
+    "family",
+    "oracle",
+]
+Task = Literal["classification", "masked_lm", "causal_lm"]
 Missing = Literal["report", "group", "bounds"]
 Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Scalar = str | int | float | bool | None
 Cell = str | int | float | None
 
@@ -247,12 +263,36 @@ class SystemSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSpec:
+    """[model.http]: an address that answers rows as JSON, and how patiently it is asked.
+
+    timeout: seconds a request. retries: of a request that failed. concurrency: requests at once. queries: the most rows
+    that are sent in all. token: the name of the environment variable that holds a bearer token.
+    """
+
+    url: str
+    timeout: float = 10.0
+    retries: int = 3
+    concurrency: int = 4
+    queries: int | None = None
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """[model]: where the predictions come from; paths are relative to the configuration file."""
+    """[model]: where the predictions come from; paths are relative to the configuration file.
+
+    path: a local folder, of a transformers model or of a trained family. family: which reference family it is, or is
+    like: what is known of the instruments on that family is quoted in the report. task: what a transformers model does.
+    """
 
     kind: ModelKind = "predictions"
     factory: str | None = None
     weights: str | None = None
+    path: str | None = None
+    family: str | None = None
+    task: Task = "classification"
+    http: HttpSpec | None = None
     sha256: str | None = None
     trust: bool = False
     output: Output = "probability"
@@ -299,10 +339,16 @@ class GroupSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
-    """[run]: seed, device, confidence level of the intervals, deadline in seconds, most model rows a check."""
+    """[run]: seed, device, number type and threads of the model, level of the intervals, deadline, most model rows a check.
+
+    dtype: "auto" leaves the model in its own. threads: the most that torch and other engines use; by default what the
+    environment gives them. max_seconds: the deadline.
+    """
 
     seed: int = 0
     device: Device = "auto"
+    dtype: Dtype = "auto"
+    threads: int | None = None
     confidence: float = 0.95
     max_seconds: float | None = None
     budget: int | None = None
@@ -399,9 +445,16 @@ class Codes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """Facts about a model that a report prints and a check may ask for."""
+    """Facts about a model that a report prints and a check may ask for.
+
+    reference: the reference family whose calibration speaks of this model, "" where there is none. trained: where and
+    how it was trained (world, knobs, seed, options, hash of the data), where that is known.
+    """
 
     family: str
+    reference: str = ""
+    trained: Mapping[str, str] = field(default_factory=dict)
+    dtype: str = ""
     kind: str
     name: str = ""
     classes: tuple[str, ...] = ("0", "1")
@@ -470,6 +523,30 @@ class Likelihood(Protocol):
 
     def log_likelihood(self, texts: Sequence[str]) -> Floats:
         """The log-likelihood, or pseudo-log-likelihood, of each text (n,); higher = more likely to the model."""
+        ...
+
+
+class Sampler(Protocol):
+    """What a model that offers "sample" can do."""
+
+    def sample(self, count: int, *, seed: int) -> Inputs:
+        """Rows drawn from the model (count); the same seed draws the same rows."""
+        ...
+
+
+class Uncertain(Protocol):
+    """What a model that offers "uncertainty" can do: its predictive distribution, by draws of the model itself."""
+
+    def draws(self, inputs: Any, count: int, *, seed: int) -> Floats:
+        """Scores (count, n) or (count, n, k) of the same rows by `count` draws of the model."""
+        ...
+
+
+class Ruled(Protocol):
+    """What a model that offers "rules" can do: the rules are the model (see audit.data.rules)."""
+
+    def rules(self) -> Any:
+        """The rules (`audit.data.rules.Rules`) whose decisions are the model's own."""
         ...
 
 
@@ -645,6 +722,49 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrated:
+    """How one figure of one check read on reference models whose truth is known, over many audits.
+
+    truth, read: means over the audits. bias: mean of read less truth. error: root mean square of it. coverage: share
+    of the audits whose interval held the truth, None with a reason in `note`; trials: how many had one.
+    """
+
+    check: str
+    measure: str
+    where: Mapping[str, str] = field(default_factory=dict)
+    unit: str = ""
+    truth: float
+    read: float
+    bias: float
+    error: float
+    audits: int
+    coverage: float | None = None
+    coverage_interval: Interval | None = None
+    trials: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What the instruments read on the reference models of one family, beside what is known of these models.
+
+    seeds: models trained. audits: audits of each. rows: people in an audit. level: of the intervals.
+    """
+
+    family: str
+    title: str
+    world: str
+    knobs: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    audit: str
+    seeds: int
+    audits: int
+    rows: int
+    level: float
+    figures: tuple[Calibrated, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The record: everything a renderer may draw, and the only thing that is kept."""
 
@@ -659,6 +779,7 @@ class Report:
     verdict: Verdict
     complete: bool
     run: Run
+    calibration: Calibration | None = None
 
     @property
     def all_outcomes(self) -> tuple[Outcome, ...]:

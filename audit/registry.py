@@ -1,4 +1,4 @@
-"""Where checks, explainers, families, worlds and renderers are known by name: being there is being registered."""
+"""Where checks, explainers, adapters, families, worlds and renderers are known by name: being there is being registered."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Literal, TypeVar
 
-from audit.core import Context, Evidence, Need, Subject, UsageError
+from audit.core import Context, Evidence, Need, Offer, Subject, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
-Kind = Literal["checks", "explainers", "families", "worlds", "renderers"]
+Kind = Literal["checks", "explainers", "adapters", "families", "worlds", "renderers"]
 ROOMS: Mapping[Kind, tuple[str, ...]] = {
     "checks": ("audit.performance", "audit.fairness", "audit.explain", "audit.robustness", "audit.carbon"),
     "explainers": ("audit.explain",),
-    "families": ("audit.models",),
+    "adapters": ("audit.models.adapters",),
+    "families": ("audit.models.families",),
     "worlds": ("audit.data.worlds",),
     "renderers": ("audit.reports",),
 }
@@ -25,7 +26,10 @@ ROOMS: Mapping[Kind, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One registered function: id, title, what it needs, its sources and its keyword parameters."""
+    """One registered function: id, title, what it needs, its sources and its keyword parameters.
+
+    facts: what else is known of a family: its world, the world's knobs, what its models offer, what it promises.
+    """
 
     id: str
     title: str
@@ -34,6 +38,7 @@ class Entry:
     sources: tuple[str, ...] = ()
     volatile: bool = False
     params: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def doc(self) -> str:
@@ -78,9 +83,28 @@ def explainer(
     return lambda f: _register("explainers", id, f, title=title, needs=needs, sources=sources)
 
 
-def family(id: str, *, title: str, sources: tuple[str, ...] = ()) -> Callable[[F], F]:
-    """Register a family of models, or the adapter of a kind of models."""
-    return lambda f: _register("families", id, f, title=title, sources=sources)
+def adapter(id: str, *, title: str, sources: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Register the adapter of a kind of models: `f(model, dataset, spec) -> Model`."""
+    return lambda f: _register("adapters", id, f, title=title, sources=sources)
+
+
+def family(
+    id: str,
+    *,
+    title: str,
+    world: str,
+    knobs: Mapping[str, float] | None = None,
+    offers: Iterable[Offer] = (),
+    promise: Callable[..., Any] | None = None,
+    sources: tuple[str, ...] = (),
+) -> Callable[[F], F]:
+    """Register a family of reference models: `f(data, *, seed, device, options) -> Reference` trains one.
+
+    world, knobs: the planted world it is trained and judged on. offers: beside what every torch module offers. promise:
+    `f(model, data, world) -> Iterator[Promise]`, what a trained model of the family keeps (see audit.models.promises).
+    """
+    facts = {"world": world, "knobs": dict(knobs or {}), "offers": frozenset(offers), "promise": promise}
+    return lambda f: _register("families", id, f, title=title, sources=sources, facts=facts)
 
 
 def world(id: str, *, title: str, sources: tuple[str, ...] = ()) -> Callable[[F], F]:

@@ -155,7 +155,7 @@ def test_max_seconds_leaves_a_valid_partial_record(tmp_path):
     assert {o.status for o in report.outcomes} == {"stopped", "not_applicable"}
 
 
-@pytest.mark.parametrize("kind", ["checks", "explainers", "families", "worlds", "renderers"])
+@pytest.mark.parametrize("kind", ["checks", "explainers", "adapters", "families", "worlds", "renderers"])
 def test_list(kind, capsys):
     assert main(["list", kind]) == 0
     lines = capsys.readouterr().out.splitlines()

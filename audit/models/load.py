@@ -19,9 +19,13 @@ def load(spec: Spec, dataset: Dataset, base: Path) -> Model | None:
     if kind in ("predictions", "counts"):
         return None
     if kind == "oracle":
-        from audit.models.oracle import oracle
+        from audit.models.adapters.oracle import oracle
 
         return oracle(spec, dataset)
+    if kind == "family":
+        from audit.models import reference
+
+        return reference.load(spec, dataset, base)
     loaded: Model = _adapter(kind).load(spec, dataset, base)
     return loaded
 

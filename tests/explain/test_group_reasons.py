@@ -11,7 +11,7 @@ from audit.core import ALL, DataSpec, Measure, ModelSpec, Spec, Table
 from audit.data.worlds.credit import credit
 from audit.explain.group_reasons import group_reasons
 from audit.explain.group_tests import group_means, group_test, rank_correlation, reason_distance
-from audit.models.oracle import oracle
+from audit.models.adapters.oracle import oracle
 
 
 def test_means_of_groups():

@@ -6,7 +6,7 @@ import pytest
 from audit.core import DataSpec, ModelSpec, Spec
 from audit.data.worlds.credit import credit
 from audit.explain import game, integrated_gradients, shapley
-from audit.models.oracle import oracle
+from audit.models.adapters.oracle import oracle
 
 
 @pytest.mark.parametrize("omega", [0.0, 0.8])

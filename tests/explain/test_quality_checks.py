@@ -26,8 +26,8 @@ from audit.explain.quality.retraining import retraining
 from audit.explain.quality.scaffold import hidden, scaffold
 from audit.explain.quality.stability import _scale, nudged, stability
 from audit.explain.quality.truth import truth
+from audit.models.adapters.oracle import form_of, oracle
 from audit.models.counted import Counted
-from audit.models.oracle import form_of, oracle
 from audit.registry import Entry
 
 WEIGHTS = np.array([2.0, -1.0, 0.5, 0.0])
@@ -166,7 +166,7 @@ def test_the_truth_of_other_weights_is_missed(input_only, monkeypatch):
     whom = planted(0.8)
     form = form_of(whom.model)
     assert form == credit(omega=0.8).oracle()
-    monkeypatch.setattr("audit.models.oracle.form_of", lambda model: replace(form, weights=(0.0,) * 7))
+    monkeypatch.setattr("audit.models.adapters.oracle.form_of", lambda model: replace(form, weights=(0.0,) * 7))
     assert measures(truth(whom, context()))["mean_absolute_error", "shapley"].value > 0.1
 
 

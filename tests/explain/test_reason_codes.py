@@ -12,7 +12,7 @@ from audit.core import DataSpec, ModelSpec, NotApplicable, Spec, Table, UsageErr
 from audit.data.worlds.credit import credit
 from audit.explain import game, reason_codes, reference_rows, scorecard, shapley
 from audit.explain.denials import denial_reasons
-from audit.models.oracle import oracle
+from audit.models.adapters.oracle import oracle
 
 W = np.array([1.5, -0.8, 0.4, 0.0, 0.6])
 NAMES = ("income", "debt", "years", "shoe", "calls")

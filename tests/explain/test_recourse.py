@@ -11,7 +11,7 @@ from audit.core import DataSpec, ModelSpec, NotApplicable, Spec, Table, UsageErr
 from audit.data.worlds.credit import INCOME, credit
 from audit.explain.recourse import recourse
 from audit.explain.sample import sampled_rows
-from audit.models.oracle import oracle
+from audit.models.adapters.oracle import oracle
 
 
 def measure(evidence, name, **where):

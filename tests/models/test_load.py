@@ -270,11 +270,11 @@ def test_a_model_passes_and_other_things_do_not():
             wrap(thing, DATA, spec())
 
 
-def test_the_listing_of_families_is_complete():
+def test_the_listing_of_adapters_is_complete():
     from audit.registry import entries
 
-    assert {"torch", "sklearn", "callable", "oracle"} <= set(entries("families"))
-    assert all(entry.doc and entry.title for entry in entries("families").values())
+    assert {"torch", "sklearn", "callable", "oracle"} <= set(entries("adapters"))
+    assert all(entry.doc and entry.title for entry in entries("adapters").values())
 
 
 def test_missing_values_reach_the_model_as_nan():

@@ -11,8 +11,8 @@ from torch import nn
 
 from audit.core import DataSpec, ModelError, ModelSpec, RunSpec, Spec
 from audit.data.readers import read, tabular
+from audit.models.adapters.oracle import oracle
 from audit.models.adapters.torch import digest, evaluating, load_weights, wrap
-from audit.models.oracle import oracle
 
 SPEC = Spec(
     model=ModelSpec(kind="torch", output="logit"), data=DataSpec(world="credit", rows=300), run=RunSpec(device="cpu")

@@ -117,7 +117,7 @@ def _form(subject: Subject) -> Oracle:
     reason = 'the truth is known on planted worlds only, of their own model (model.kind = "oracle")'
     if model.card.kind != "oracle" or not isinstance(inputs, Tabular):
         raise NotApplicable(reason)
-    from audit.models.oracle import form_of
+    from audit.models.adapters.oracle import form_of
 
     form = form_of(model)
     if form is None:

@@ -14,10 +14,10 @@ from audit.data.tabular import Tabular
 from audit.data.texts import Texts
 from audit.models.base import Reading, Wrapped, array, class_order
 from audit.models.factory import file_of, made
-from audit.registry import family
+from audit.registry import adapter
 
 
-@family("callable", title="Function of the features")
+@adapter("callable", title="Function of the features")
 def wrap(function: Callable[[Any], Any], dataset: Dataset, spec: Spec) -> Wrapped:
     """Any function from features to probabilities or logits (n,), (n, 1) or (n, k).
 

@@ -16,12 +16,12 @@ from audit.models.adapters.fingerprint import fingerprint
 from audit.models.adapters.opened import opened
 from audit.models.base import Reading, Wrapped, class_order, matrix
 from audit.models.factory import file_of, made
-from audit.registry import family
+from audit.registry import adapter
 
 FILES = (".skops", ".joblib", ".pkl")
 
 
-@family("sklearn", title="scikit-learn estimator")
+@adapter("sklearn", title="scikit-learn estimator")
 def wrap(estimator: Any, dataset: Dataset, spec: Spec) -> Wrapped:
     """A fitted estimator or pipeline with predict_proba, or a regressor's predict where model.output is "value".
 

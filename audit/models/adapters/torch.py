@@ -27,7 +27,7 @@ from audit.models.factory import file_of, made
 from audit.models.first_layer import FirstLayer, first_layer
 from audit.models.layers import Layers, opened
 from audit.models.modes import evaluating
-from audit.registry import family
+from audit.registry import adapter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +249,7 @@ def _state(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
 
 
-@family("torch", title="PyTorch module")
+@adapter("torch", title="PyTorch module")
 def wrap(module: nn.Module, dataset: Dataset, spec: Spec) -> TorchModel:
     """Any nn.Module from an array (n, ...) to probabilities or logits (n,), (n, 1) or (n, k).
 

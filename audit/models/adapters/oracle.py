@@ -12,7 +12,7 @@ from audit.core import Dataset, ModelError, Spec
 from audit.data.worlds import base
 from audit.data.worlds.base import planted
 from audit.models.adapters.torch import TorchModel, with_facts, wrap
-from audit.registry import family
+from audit.registry import adapter
 
 
 class Logistic(nn.Module):
@@ -49,7 +49,7 @@ def form_of(model: Any) -> base.Oracle | None:
     )
 
 
-@family("oracle", title="Oracle of a planted world")
+@adapter("oracle", title="Oracle of a planted world")
 def oracle(spec: Spec, dataset: Dataset) -> TorchModel:
     """The model that a planted world itself follows, with set weights: what a check finds on it is known beforehand.
 
