@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 import audit.core as core
-from audit.core import ConfigError, Gate, ModelSpec, RecordError, Report, Spec, suggest
+from audit.core import Calibration, ConfigError, Gate, ModelSpec, RecordError, Report, Spec, suggest
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -53,6 +53,23 @@ def read_record(path: Path) -> Report:
         return loads(path.read_bytes(), str(path))
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error.strerror}); give the result.json of an audit") from None
+
+
+def dump(calibration: Calibration) -> str:
+    """A calibration as JSON, with a final newline."""
+    return _adapter(Calibration).dump_json(calibration, indent=1).decode() + "\n"
+
+
+def read_calibration(path: Path) -> Calibration:
+    """The Calibration in a file that `audit calibrate` wrote; raises RecordError."""
+    try:
+        found: Calibration = _adapter(Calibration).validate_json(path.read_bytes())
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        problems = [f"{_dotted(problem['loc'])}: {problem['msg']}" for problem in error.errors()[:5]]
+        raise RecordError(f"{path}: not a calibration of schema 1: " + "; ".join(problems)) from None
+    return found
 
 
 def schema(noun: type) -> dict[str, Any]:

@@ -723,21 +723,24 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibrated:
-    """How one figure of one check read on reference models whose truth is known, over many audits.
+    """How one measure of one check read on reference models whose truth is known, over many audits.
 
-    truth, read: means over the audits. bias: mean of read less truth. error: root mean square of it. coverage: share
-    of the audits whose interval held the truth, None with a reason in `note`; trials: how many had one.
+    by: what the measure is sliced by, () for everyone; its slices count together. gap: it speaks of all groups at once.
+    truth, read: means. bias: mean of read less truth. error: its root mean square. within: what 95 % of the absolute
+    errors lie below. coverage: share of the `trials` intervals that held the truth, None with a reason in `note`.
     """
 
     check: str
     measure: str
-    where: Mapping[str, str] = field(default_factory=dict)
+    by: tuple[str, ...] = ()
+    gap: bool = False
     unit: str = ""
     truth: float
     read: float
     bias: float
     error: float
-    audits: int
+    within: float
+    readings: int
     coverage: float | None = None
     coverage_interval: Interval | None = None
     trials: int = 0
@@ -748,9 +751,11 @@ class Calibrated:
 class Calibration:
     """What the instruments read on the reference models of one family, beside what is known of these models.
 
-    seeds: models trained. audits: audits of each. rows: people in an audit. level: of the intervals.
+    seeds: models trained. audits: audits of each, explained: of those with explanations. rows: people in an audit.
+    level: of the intervals. unknown: checks that applied and whose truth nothing tells.
     """
 
+    schema: Literal[1] = 1
     family: str
     title: str
     world: str
@@ -759,9 +764,11 @@ class Calibration:
     audit: str
     seeds: int
     audits: int
+    explained: int
     rows: int
     level: float
     figures: tuple[Calibrated, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

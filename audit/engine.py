@@ -18,6 +18,7 @@ from audit.carbon.meter import Reading
 from audit.core import (
     OFFERS,
     AuditError,
+    Calibration,
     ConfigError,
     Context,
     Environment,
@@ -216,10 +217,12 @@ def run(
     base: Path | None = None,
     allow_inconclusive: bool = False,
     reading: Reading | None = None,
+    calibration: Calibration | None = None,
 ) -> Report:
     """Run every planned check and judge the evidence; Ctrl-C and the deadline leave a valid, partial record.
 
-    `started` is the time.monotonic() from which the deadline counts, `reading` what the meters showed then. Raises
+    `started` is the time.monotonic() from which the deadline counts, `reading` what the meters showed then, `calibration`
+    what is known of the checks on models of this family. Raises
     ConfigError before any work.
     """
     clock = time.monotonic() if started is None else started
@@ -254,6 +257,7 @@ def run(
         old=old,
         environment=_environment(spec, subject, command, hashes or {}),
         run=Run(started=begun, seconds=round(time.monotonic() - clock, 3), check_seconds=seconds),
+        calibration=calibration,
         allow_inconclusive=allow_inconclusive,
     )
 
@@ -331,6 +335,7 @@ def _record(
     old: Report | None,
     environment: Environment,
     run: Run,
+    calibration: Calibration | None,
     allow_inconclusive: bool,
 ) -> Report:
     volatile = {step.entry.id for step in steps if step.entry.volatile}
@@ -350,6 +355,7 @@ def _record(
         verdict=verdict(rulings, outcomes, complete=complete, allow_inconclusive=allow_inconclusive),
         complete=complete,
         run=replace(run, outcomes=moving, rulings=tuple(r for r in rulings if r.gate.check in volatile)),
+        calibration=calibration,
     )
 
 

@@ -17,6 +17,7 @@ from audit.carbon import meter
 from audit.core import AuditError, DataError, Device, Report, UsageError
 from audit.engine import Progress, silent
 from audit.subject import assemble, prepare
+from audit.workflows.calibrate import of_model
 
 if TYPE_CHECKING:
     from audit.reports.notebook import NotebookReport
@@ -48,6 +49,7 @@ def examine(
         engine.plan(spec)
         progress(0, None, "reading the data and the model")
         subject = prepare(spec, config.resolve().parent)
+        calibration = of_model(subject.model, spec, config.resolve().parent)
     return engine.run(
         spec,
         subject,
@@ -58,6 +60,7 @@ def examine(
         base=config.resolve().parent,
         allow_inconclusive=allow_inconclusive,
         reading=reading,
+        calibration=calibration,
     )
 
 
@@ -179,6 +182,7 @@ def run(
             progress=show,
             started=started,
             reading=reading,
+            calibration=of_model(wrapped, spec),
             command="audit.run(model, data, ...)",
         )
     return NotebookReport.of(report)

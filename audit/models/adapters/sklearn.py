@@ -16,6 +16,7 @@ from audit.models.adapters.fingerprint import fingerprint
 from audit.models.adapters.opened import opened
 from audit.models.base import Reading, Wrapped, class_order, matrix
 from audit.models.factory import file_of, made
+from audit.models.kinship import reference_of
 from audit.registry import adapter
 
 FILES = (".skops", ".joblib", ".pkl")
@@ -37,6 +38,7 @@ def wrap(estimator: Any, dataset: Dataset, spec: Spec) -> Wrapped:
     last = estimator.steps[-1][1] if isinstance(getattr(estimator, "steps", None), list) else estimator
     card = Card(
         family=type(last).__name__,
+        reference=reference_of(estimator),
         kind="sklearn",
         name=spec.model.factory or spec.model.weights or type(estimator).__name__,
         classes=dataset.classes,

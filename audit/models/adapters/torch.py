@@ -25,6 +25,7 @@ from audit.models.attentions import Attentions, attends, watched
 from audit.models.base import Reading, array, class_order, predict
 from audit.models.factory import file_of, made
 from audit.models.first_layer import FirstLayer, first_layer
+from audit.models.kinship import reference_of
 from audit.models.layers import Layers, opened
 from audit.models.modes import evaluating
 from audit.registry import adapter
@@ -268,6 +269,7 @@ def wrap(module: nn.Module, dataset: Dataset, spec: Spec) -> TorchModel:
     )
     card = Card(
         family=type(module).__name__,
+        reference=reference_of(module),
         kind="torch",
         name=spec.model.factory or type(module).__name__,
         classes=dataset.classes,

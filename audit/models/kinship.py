@@ -1,0 +1,43 @@
+"""Which reference family a user's own model is like: told by what it is made of, and only where that leaves no doubt."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+SAME_CLASS = {"LogisticRegression": "neuron", "MLPClassifier": "mlp"}  # of scikit-learn
+_PLAIN = ("activation", "dropout", "batchnorm", "normalization", "flatten", "container")
+
+
+def reference_of(model: Any) -> str:
+    """The id of the reference family, "" where none is surely the model's own.
+
+    A torch module of linear layers, activations, dropout and normalisation only is a perceptron: "mlp" with hidden
+    layers, "neuron" without. Of scikit-learn's estimators those with the same name are known, also as the last step of
+    a pipeline.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(model, torch.nn.Module):
+        return _of_module(model)
+    last = model.steps[-1][1] if isinstance(getattr(model, "steps", None), list) and model.steps else model
+    if type(last).__module__.startswith("sklearn."):
+        return SAME_CLASS.get(type(last).__name__, "")
+    return ""
+
+
+def _of_module(module: Any) -> str:
+    from torch import nn
+
+    leaves = [each for each in module.modules() if not any(True for _ in each.children())]
+    linear = [each for each in leaves if type(each) is nn.Linear]
+    others = [each for each in leaves if type(each) is not nn.Linear]
+    if not linear or not all(_plain(each) for each in others):
+        return ""
+    return "mlp" if len(linear) > 1 else "neuron"
+
+
+def _plain(module: Any) -> bool:
+    """Whether a layer of torch.nn belongs in a perceptron."""
+    where = type(module).__module__
+    attends = type(module).__name__ == "MultiheadAttention"
+    return where.startswith("torch.nn.modules.") and where.rpartition(".")[2] in _PLAIN and not attends

@@ -1,0 +1,234 @@
+"""Calibrate: what the checks read on reference models, beside what is known of these models."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audit import codec, engine, stats
+from audit.core import (
+    ALL,
+    Calibrated,
+    Calibration,
+    Dataset,
+    Interval,
+    Measure,
+    Model,
+    ModelError,
+    Report,
+    Spec,
+    UsageError,
+    stream,
+)
+from audit.data.worlds.base import World, planted
+from audit.engine import Progress, silent
+from audit.subject import assemble
+from audit.workflows.population import TRUTHS, population
+
+POPULATION = 200_000  # people whom the truth is counted over
+SHIPPED = Path(__file__).resolve().parents[1] / "models" / "calibrations"
+FOLDER = "calibration"  # beside a configuration: what was calibrated here comes before what is shipped
+SLOW = "explain."  # checks that only some of the audits run
+Key = tuple[str, str, tuple[tuple[str, str], ...]]  # check, measure, slice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How much is done: models (seeds), audits of each, those of them with explanations, people in training and audit."""
+
+    seeds: int = 20
+    audits: int = 10
+    explained: int = 3
+    rows: int = 2000
+    training: int = 8000
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "audits", "rows", "training"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}: 1 or more, got {getattr(self, name)}")
+        if not 0 <= self.explained <= self.audits:
+            raise UsageError(f"explained: from 0 to the number of audits ({self.audits}), got {self.explained}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """One measure as one audit read it, beside the truth."""
+
+    measure: Measure
+    truth: float
+
+
+def calibrate(
+    id: str,
+    *,
+    plan: Plan,
+    options: Mapping[str, Any] | None = None,
+    spec: Spec | None = None,
+    progress: Progress = silent,
+) -> Calibration:
+    """Train models of a family, audit each on fresh draws of its world, and hold every reading against the truth.
+
+    options: of the family. spec: its [run] (device, threads, confidence). Raises ModelError, UsageError.
+    """
+    from audit.models.reference import find, trained
+
+    entry = find(id)
+    spec = wanted(spec or Spec(), entry.facts["world"], entry.facts["knobs"], id)
+    world = planted(spec.data)
+    readings: dict[Key, list[Read]] = defaultdict(list)
+    unknown: set[str] = set()
+    for seed in range(plan.seeds):
+        progress(seed, plan.seeds, f"{id}: model {seed + 1} of {plan.seeds}")
+        data = world.draw(plan.training, stream(seed, "calibrate.training"))
+        model = trained(id, data, spec, seed=seed, options=options)
+        _read_model(model, world, spec, plan, seed, readings, unknown)
+    progress(plan.seeds, plan.seeds, f"{id}: done")
+    return Calibration(
+        family=id,
+        title=entry.title,
+        world=entry.facts["world"],
+        knobs=dict(entry.facts["knobs"]),
+        options=dict(options or {}),
+        audit=metadata.version("neural-audit"),
+        seeds=plan.seeds,
+        audits=plan.audits,
+        explained=plan.explained,
+        rows=plan.rows,
+        level=spec.run.confidence,
+        figures=tuple(_figures(readings, spec.run.confidence)),
+        unknown=tuple(sorted(unknown - set(TRUTHS))),
+    )
+
+
+def wanted(spec: Spec, world: str, knobs: Mapping[str, float], family: str) -> Spec:
+    """The same [run] over a planted world with its protected attributes."""
+    document = {
+        "model": {"kind": "family", "family": family},
+        "data": {"world": world, "knobs": dict(knobs)},
+    }
+    return replace(codec.spec_from_mapping(document, "calibrate"), run=spec.run)
+
+
+def _read_model(
+    model: Model, world: World, spec: Spec, plan: Plan, seed: int, readings: dict[Key, list[Read]], unknown: set[str]
+) -> None:
+    """What the audits of one model read, added to `readings`."""
+    people = population(
+        model,
+        world.draw(POPULATION, stream(seed, "calibrate.population")),
+        threshold=spec.data.threshold,
+        rng=stream(seed, "calibrate.truth"),
+    )
+    truth = {
+        (check, name, tuple(sorted(where.items()))): value
+        for check, facts in TRUTHS.items()
+        if plan.explained or not check.startswith(SLOW)
+        for name, where, value in facts(people)
+        if np.isfinite(value)
+    }
+    known = tuple(check for check in TRUTHS)
+    for k in range(plan.audits):
+        data = world.draw(plan.rows, stream(seed, f"calibrate.audit/{k}"))
+        names = known if k < plan.explained else tuple(check for check in known if not check.startswith(SLOW))
+        report = _audit(model, data, spec, names, seed * plan.audits + k)
+        for key, measure in _measures(report):
+            if key in truth and measure.value is not None:
+                readings[key].append(Read(measure=measure, truth=truth[key]))
+    if not seed:
+        data = world.draw(10, stream(seed, "calibrate.plan"))
+        subject = assemble(spec, data, model)
+        unknown.update(s.entry.id for s in engine.plan(spec) if not engine.missing_needs(s.entry, subject))
+
+
+def _audit(model: Model, data: Dataset, spec: Spec, checks: Sequence[str], seed: int) -> Report:
+    asked = replace(spec, checks=replace(spec.checks, only=tuple(checks)), run=replace(spec.run, seed=seed))
+    return engine.run(asked, assemble(asked, data, model))
+
+
+def _measures(report: Report) -> Iterator[tuple[Key, Measure]]:
+    for outcome in report.outcomes:
+        for piece in outcome.evidence:
+            if isinstance(piece, Measure):
+                yield (outcome.check, piece.name, tuple(sorted(piece.where.items()))), piece
+
+
+# ------------------------------------------------------------------------------------------------- summed up
+def _figures(readings: Mapping[Key, Sequence[Read]], level: float) -> Iterator[Calibrated]:
+    """One figure for each measure and what it is sliced by, in the order in which the checks tell them."""
+    together: dict[tuple[str, str, tuple[str, ...], bool], list[Read]] = defaultdict(list)
+    for (check, name, where), found in readings.items():
+        by = tuple(attribute for attribute, _ in where if attribute != "metric")
+        together[check, name, by, any(group == ALL for _, group in where)] += found
+    for (check, name, by, gap), found in together.items():
+        yield _figure(check, name, by, gap, found, level)
+
+
+def _figure(check: str, name: str, by: tuple[str, ...], gap: bool, found: Sequence[Read], level: float) -> Calibrated:
+    read = np.array([one.measure.value for one in found], dtype=np.float64)
+    truth = np.array([one.truth for one in found])
+    apart = read - truth
+    held = [one.measure.interval.low <= one.truth <= one.measure.interval.high for one in found if one.measure.interval]
+    low, high = stats.wilson(sum(held), len(held), level) if held else (0.0, 1.0)
+    return Calibrated(
+        check=check,
+        measure=name,
+        by=by,
+        gap=gap,
+        unit=found[0].measure.unit,
+        truth=float(truth.mean()),
+        read=float(read.mean()),
+        bias=float(apart.mean()),
+        error=float(np.sqrt((apart**2).mean())),
+        within=float(np.quantile(np.abs(apart), 0.95)),
+        readings=len(found),
+        coverage=float(np.mean(held)) if held else None,
+        coverage_interval=Interval(low=float(low), high=float(high), level=level, method="Wilson") if held else None,
+        trials=len(held),
+        note="" if held else "the check states no interval",
+    )
+
+
+# ------------------------------------------------------------------------------------------- kept and found again
+def save(found: Calibration, folder: Path) -> Path:
+    """Write a calibration as FAMILY.json into a folder, which is made where it is missing; the path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{found.family}.json"
+    path.write_text(codec.dump(found), encoding="utf-8")
+    return path
+
+
+def known(family: str, base: Path | None = None) -> Calibration | None:
+    """The calibration of a family: of the folder `calibration` in `base`, else the shipped one; None where there is none.
+
+    Raises RecordError for a damaged file.
+    """
+    if not family or not family.replace("_", "").isalnum():
+        return None
+    folders = [SHIPPED] if base is None else [base / FOLDER, SHIPPED]
+    path = next((folder / f"{family}.json" for folder in folders if (folder / f"{family}.json").is_file()), None)
+    return None if path is None else codec.read_calibration(path)
+
+
+def options_text(options: Mapping[str, Any]) -> str:
+    """Options as they are typed: "rule=feedback_alignment, epochs=5"."""
+    return ", ".join(f"{name}={json.dumps(value).strip(chr(34))}" for name, value in options.items())
+
+
+def of_model(model: Model | None, spec: Spec, base: Path | None = None) -> Calibration | None:
+    """The calibration that speaks of a model: of the family that [model] family names, else the one it is recognised as.
+
+    Raises ModelError where [model] family names a family that there is not.
+    """
+    from audit import registry
+
+    asked = spec.model.family
+    if asked and asked not in (families := registry.entries("families")):
+        raise ModelError(f"model.family: no family {asked!r}; families: {', '.join(families)}")
+    return known(asked or (model.card.reference if model else ""), base)

@@ -1,0 +1,322 @@
+"""What is true of a model in a planted world: counted, in plain arithmetic, over far more people than an audit sees.
+
+Nothing here calls a check or the arithmetic of `audit.fairness`: these figures are what the instruments are held against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+
+import numpy as np
+from scipy.special import expit, logit
+from scipy.stats import rankdata
+
+from audit.core import ALL, Codes, Dataset, Floats, Ints, Model
+from audit.data.tabular import Tabular
+
+Where = Mapping[str, str]
+Fact = tuple[str, Where, float]  # measure, slice, truth
+EXPLAINED, BEHIND = 768, 96  # people whose Shapley values are enumerated, and people behind them
+MOST_FEATURES = 10  # 2^10 coalitions
+SHAKEN = 50_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Population:
+    """People of a world and a model's answers: y, score, decision, twin's score (n,), codes of each attribute."""
+
+    model: Model
+    inputs: Tabular
+    y: Ints
+    score: Floats
+    twin: Floats | None
+    groups: Mapping[str, Codes]
+    threshold: float
+    rng: np.random.Generator
+
+    @property
+    def decision(self) -> np.ndarray:
+        """True where the decision is positive (n,)."""
+        return np.asarray(self.score >= self.threshold)
+
+    def slices(self) -> Iterator[tuple[Where, np.ndarray]]:
+        """Everyone, then every group."""
+        yield {}, np.ones(len(self.y), dtype=bool)
+        for name, codes in self.groups.items():
+            for code, level in enumerate(codes.levels):
+                yield {name: level}, codes.values == code
+
+
+def population(model: Model, data: Dataset, *, threshold: float, rng: np.random.Generator) -> Population:
+    """The people of a dataset drawn from a world, answered by the model."""
+    assert isinstance(data.inputs, Tabular)
+    assert data.y is not None
+    return Population(
+        model=model,
+        inputs=data.inputs,
+        y=data.y,
+        score=model.predict(data.inputs),
+        twin=None if data.twin is None else model.predict(data.twin),
+        groups=data.groups,
+        threshold=threshold,
+        rng=rng,
+    )
+
+
+# ------------------------------------------------------------------------------------------------ plain figures
+def rates(y: np.ndarray, yes: np.ndarray) -> dict[str, float]:
+    """The rates of one group from its labels and decisions (n,)."""
+    tp, fp = float((yes & (y == 1)).sum()), float((yes & (y == 0)).sum())
+    fn, tn = float((~yes & (y == 1)).sum()), float((~yes & (y == 0)).sum())
+    n = tp + fp + fn + tn
+    return {
+        "selection_rate": (tp + fp) / n,
+        "base_rate": (tp + fn) / n,
+        "accuracy": (tp + tn) / n,
+        "tpr": tp / (tp + fn),
+        "fpr": fp / (fp + tn),
+        "fnr": fn / (tp + fn),
+        "tnr": tn / (fp + tn),
+        "ppv": tp / (tp + fp) if tp + fp else np.nan,
+        "npv": tn / (tn + fn) if tn + fn else np.nan,
+    }
+
+
+def auc(y: np.ndarray, score: np.ndarray) -> float:
+    """The chance that a positive's score lies above a negative's, ties half."""
+    ranks, positive = rankdata(score), y == 1
+    n1 = int(positive.sum())
+    return float((ranks[positive].sum() - n1 * (n1 + 1) / 2) / (n1 * (len(y) - n1)))
+
+
+def slope(y: np.ndarray, score: np.ndarray) -> float:
+    """The slope of a logistic regression of the label on the log-odds of the score, by Newton's method."""
+    z = logit(np.clip(score, 1e-9, 1 - 1e-9))
+    x, w = np.column_stack([np.ones_like(z), z]), np.zeros(2)
+    for _ in range(50):
+        p = expit(x @ w)
+        step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x, x.T @ (y - p))
+        w += step
+        if np.abs(step).max() < 1e-10:
+            break
+    return float(w[1])
+
+
+def shapley_by_enumeration(model: Model, rows: Tabular, behind: Tabular) -> Floats:
+    """Interventional Shapley values (r, d) of the model's score, from all 2^d coalitions and every pair of rows."""
+    x, z = rows.values, behind.values
+    d = x.shape[1]
+    members = np.array([[bool(s >> j & 1) for j in range(d)] for s in range(2**d)])
+    worth = np.empty((2**d, len(x)))
+    for s, held in enumerate(members):
+        mixed = np.where(held, x[:, None, :], z[None, :, :]).reshape(-1, d)
+        worth[s] = model.predict(rows.with_values(mixed)).reshape(len(x), len(z)).mean(axis=1)
+    sizes = members.sum(axis=1)
+    values = np.zeros_like(x)
+    for j in range(d):
+        without = np.flatnonzero(~members[:, j])
+        weight = np.array([1 / (d * comb(d - 1, int(size))) for size in sizes[without]])
+        values[:, j] = weight @ (worth[without + 2**j] - worth[without])
+    return values
+
+
+# ---------------------------------------------------------------------------------------- the truth of each check
+def _performance(people: Population) -> Iterator[Fact]:
+    for where, inside in people.slices():
+        y, score = people.y[inside], people.score[inside]
+        clipped = np.clip(score, 1e-15, 1 - 1e-15)
+        found = rates(y, people.decision[inside])
+        yield "base_rate", where, found["base_rate"]
+        yield "accuracy", where, found["accuracy"]
+        yield "auc", where, auc(y, score)
+        yield "brier", where, float(((score - y) ** 2).mean())
+        yield "log_loss", where, float(-np.where(y == 1, np.log(clipped), np.log(1 - clipped)).mean())
+
+
+def _of_groups(people: Population, names: tuple[str, ...]) -> Iterator[tuple[str, str, dict[str, float]]]:
+    """attribute, measure, and its value in every group."""
+    for attribute, codes in people.groups.items():
+        cells = [
+            rates(people.y[codes.values == k], people.decision[codes.values == k]) for k in range(len(codes.levels))
+        ]
+        for name in names:
+            yield attribute, name, {level: cell[name] for level, cell in zip(codes.levels, cells, strict=True)}
+
+
+def _selection(people: Population) -> Iterator[Fact]:
+    for where, inside in people.slices():
+        found = rates(people.y[inside], people.decision[inside])
+        yield "selection_rate", where, found["selection_rate"]
+        yield "base_rate", where, found["base_rate"]
+    for attribute, _, values in _of_groups(people, ("selection_rate",)):
+        low, high = min(values.values()), max(values.values())
+        yield "demographic_parity_difference", {attribute: ALL}, high - low
+        yield "demographic_parity_ratio", {attribute: ALL}, low / high
+        for level, value in values.items():
+            if value < high:
+                yield "selection_rate_difference", {attribute: level}, value - high
+
+
+def _impact(people: Population) -> Iterator[Fact]:
+    for attribute, _, values in _of_groups(people, ("selection_rate",)):
+        high = max(values.values())
+        for level, value in values.items():
+            if value < high:
+                yield "impact_ratio", {attribute: level}, value / high
+        yield "impact_ratio", {attribute: ALL}, min(values.values()) / high
+
+
+GAPS = {
+    "tpr": "equal_opportunity",
+    "fpr": "fpr",
+    "fnr": "fnr",
+    "ppv": "predictive_parity",
+    "accuracy": "accuracy",
+}
+
+
+def _errors(people: Population) -> Iterator[Fact]:
+    names = ("tpr", "fpr", "fnr", "tnr", "ppv", "npv", "accuracy")
+    for where, inside in people.slices():
+        found = rates(people.y[inside], people.decision[inside])
+        yield from ((name, where, found[name]) for name in names)
+    gaps: dict[str, dict[str, float]] = {}
+    for attribute, name, values in _of_groups(people, names):
+        low, high = min(values.values()), max(values.values())
+        gaps.setdefault(attribute, {})[name] = high - low
+        if name in GAPS:
+            yield f"{GAPS[name]}_difference", {attribute: ALL}, high - low
+        if name in ("tpr", "fpr"):
+            yield f"{name}_ratio", {attribute: ALL}, low / high
+    for attribute, found in gaps.items():
+        yield "equalized_odds_difference", {attribute: ALL}, max(found["tpr"], found["fpr"])
+
+
+def _disparities(people: Population) -> Iterator[Fact]:
+    for attribute, name, values in _of_groups(
+        people, ("selection_rate", "accuracy", "tpr", "fpr", "fnr", "tnr", "ppv", "npv")
+    ):
+        low, high = min(values.values()), max(values.values())
+        yield f"{name}_difference", {attribute: ALL}, high - low
+        yield f"{name}_ratio", {attribute: ALL}, low / high
+
+
+def _scores(people: Population) -> Iterator[Fact]:
+    for where, inside in people.slices():
+        yield "auc", where, auc(people.y[inside], people.score[inside])
+        yield "score_mean", where, float(people.score[inside].mean())
+    for attribute, codes in people.groups.items():
+        parts = [people.score[codes.values == k] for k in range(len(codes.levels))]
+        pairs = [(_apart(a, b), a, b) for a, b in combinations(parts, 2)]
+        yield "score_mean_difference", {attribute: ALL}, max(abs(a.mean() - b.mean()) for _, a, b in pairs)
+        if len(pairs) == 1:  # of more groups each is held against a reference that the audit chooses
+            (ks, wasserstein), _, _ = pairs[0]
+            yield "ks_distance", {attribute: ALL}, ks
+            yield "wasserstein_distance", {attribute: ALL}, wasserstein
+
+
+def _apart(a: Floats, b: Floats) -> tuple[float, float]:
+    """The largest distance and the area between two distribution functions."""
+    grid = np.sort(np.concatenate([a, b]))
+    gap = np.abs(
+        np.searchsorted(np.sort(a), grid, side="right") / len(a)
+        - np.searchsorted(np.sort(b), grid, side="right") / len(b)
+    )
+    return float(gap.max()), float((gap[:-1] * np.diff(grid)).sum())
+
+
+def _calibration(people: Population) -> Iterator[Fact]:
+    for where, inside in people.slices():
+        y, score = people.y[inside], people.score[inside]
+        yield "calibration_in_the_large", where, float((y - score).mean())
+        yield "calibration_slope", where, slope(y, score)
+        yield "brier", where, float(((score - y) ** 2).mean())
+
+
+def _counterfactual(people: Population) -> Iterator[Fact]:
+    if people.twin is None or len(people.groups) != 1:
+        return
+    ((attribute, codes),) = people.groups.items()
+    odds = [logit(np.clip(each, 1e-12, 1 - 1e-12)) for each in (people.score, people.twin)]
+    # The gain of the second level over the first, whichever of the two a person has.
+    effect = np.where(codes.values == 0, odds[1] - odds[0], odds[0] - odds[1])
+    flipped = people.decision != (people.twin >= people.threshold)
+    for where, inside in people.slices():
+        wanted = where or {attribute: ALL}
+        yield "counterfactual_effect", wanted, float(effect[inside].mean())
+        yield "counterfactual_flip_rate", wanted, float(flipped[inside].mean())
+
+
+def _flip(people: Population) -> Iterator[Fact]:
+    for attribute, codes in people.groups.items():
+        if attribute not in people.inputs.columns or len(codes.levels) != 2:
+            continue
+        values, place = people.inputs.values.copy(), people.inputs.columns.index(attribute)
+        values[:, place] = 1 - values[:, place]
+        change = people.model.predict(people.inputs.with_values(values)) - people.score
+        flipped = people.decision != (people.score + change >= people.threshold)
+        for where, inside in people.slices():
+            wanted = where or {attribute: ALL}
+            yield "flip_rate", wanted, float(flipped[inside].mean())
+            yield "mean_abs_score_change", wanted, float(np.abs(change[inside]).mean())
+            yield "mean_score_change", wanted, float(change[inside].mean())
+
+
+def _noise(people: Population) -> Iterator[Fact]:
+    few = slice(0, SHAKEN)
+    values = people.inputs.values[few]
+    spread = np.array([column.std() if len(np.unique(column[:1000])) > 2 else 0.0 for column in people.inputs.values.T])
+    draw = people.rng.standard_normal(values.shape) * spread
+    for scale in (0.05, 0.1, 0.25, 0.5):
+        after = people.model.predict(people.inputs.with_values(values + scale * draw))
+        flips = people.decision[few] != (after >= people.threshold)
+        yield "flip_rate", {"scale": f"{scale:g}"}, float(flips.mean())
+
+
+def _permutation(people: Population) -> Iterator[Fact]:
+    few = slice(0, SHAKEN)
+    values, y = people.inputs.values[few], people.y[few]
+    before = auc(y, people.score[few])
+    for place, name in enumerate(people.inputs.columns):
+        shuffled = values.copy()
+        shuffled[:, place] = people.rng.permutation(values[:, place])
+        after = auc(y, people.model.predict(people.inputs.with_values(shuffled)))
+        yield "permutation_importance", {"feature": name, "metric": "auc"}, before - after
+
+
+def _importance(people: Population) -> Iterator[Fact]:
+    if len(people.inputs.columns) > MOST_FEATURES:
+        return
+    drawn = people.rng.choice(len(people.y), EXPLAINED + BEHIND, replace=False)
+    rows, behind = (people.inputs.take(part) for part in np.split(drawn, [EXPLAINED]))
+    found = np.abs(shapley_by_enumeration(people.model, rows, behind)).mean(axis=0)
+    for name, value in zip(people.inputs.columns, found, strict=True):
+        yield "mean_abs_shap", {"feature": name}, float(value)
+
+
+def _representation(people: Population) -> Iterator[Fact]:
+    for where, inside in people.slices():
+        if where:
+            yield "group_share", where, float(inside.mean())
+
+
+TRUTHS: Mapping[str, Callable[[Population], Iterator[Fact]]] = {
+    "performance.overall": _performance,
+    "fairness.selection": _selection,
+    "fairness.impact_ratio": _impact,
+    "fairness.error_rates": _errors,
+    "fairness.disparities": _disparities,
+    "fairness.scores": _scores,
+    "fairness.four_fifths": _impact,
+    "fairness.ll144": _impact,
+    "fairness.representation": _representation,
+    "fairness.calibration": _calibration,
+    "fairness.counterfactual": _counterfactual,
+    "fairness.flip": _flip,
+    "robustness.noise": _noise,
+    "explain.permutation_importance": _permutation,
+    "explain.global_importance": _importance,
+}
