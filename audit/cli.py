@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from audit.core import AuditError, ConfigError, ModelError, UsageError
 
 if TYPE_CHECKING:
-    from audit.core import Report
+    from audit.core import Report, RunSpec
 
 PASSED, FAILED, BROKEN, UNDECIDED = 0, 1, 2, 3
 KINDS = ("checks", "explainers", "adapters", "families", "worlds", "renderers")
@@ -29,6 +29,15 @@ Examine a machine-learning model: fairness, explanations, robustness, energy.
   audit run audit.toml                  measure, judge, write out/result.json and out/report.html
   audit check out/result.json           judge an old record again, perhaps under new gates
   audit report out/result.json -o md:summary.md
+  audit zoo run mlp                     train a reference model and audit it
+  audit calibrate mlp                   how far to trust the checks on such models
+"""
+ZOO = """\
+  audit zoo list                                     what there is
+  audit zoo train --all --threads 1                  train every family, see what it promises
+  audit zoo run mlp                                  train, audit, zoo/mlp/report.html
+  audit zoo compare mlp adversarial                  side by side, compare/report.html
+  audit zoo compare mlp mlp:rule=feedback_alignment  does the training rule change the gap?
 """
 EPILOG = """\
 exit codes:
@@ -160,9 +169,69 @@ def _parser() -> argparse.ArgumentParser:
     explain = command("explain", _explain, "what a check measures, how, and what its numbers do not say")
     explain.add_argument("check", metavar="CHECK-ID", help="such as fairness.impact_ratio; see `audit list checks`")
 
+    _zoo_options(command("zoo", _zoo, "reference models of every family: list, train, run, compare"))
+    _calibrate_options(
+        command("calibrate", _calibrate, "how well the checks read reference models whose truth is known")
+    )
+
     schema = command("schema", _schema, "the JSON Schema of audit.toml (config) or of result.json (result)")
     schema.add_argument("noun", nargs="?", choices=("config", "result"), default="result")
     return parser
+
+
+def _zoo_options(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = ZOO
+    actions = parser.add_subparsers(required=True, metavar="ACTION", parser_class=_Parser, dest="action")
+
+    def action(name: str, help: str) -> argparse.ArgumentParser:
+        sub = actions.add_parser(
+            name,
+            help=help,
+            description=f"{help[:1].upper()}{help[1:]}.",
+            epilog=ZOO,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        sub.add_argument("-q", "--quiet", action="store_true", help="no progress")
+        return sub
+
+    action("list", "every family: paper, world, parameters, what it offers")
+    train = action("train", "train families, keep them, and judge what they promise; exit 1 where one breaks a promise")
+    train.add_argument("names", nargs="*", metavar="NAME", help="a family, or NAME:OPTION=VALUE,...")
+    train.add_argument("--all", action="store_true", help="every family")
+    run = action("run", "train a family, audit it, and write its report")
+    run.add_argument("name", metavar="NAME", help="a family, or NAME:OPTION=VALUE,...")
+    compare = action("compare", "train families on the same people and audit them side by side")
+    compare.add_argument("names", nargs="+", metavar="NAME", help="a family, or NAME:OPTION=VALUE,...")
+    compare.add_argument("--world", help="where people are drawn; by default the world of the first family")
+    for each in (train, run, compare):
+        each.add_argument(
+            "--training", type=int, default=8000, metavar="ROWS", help="people to train on (default: 8000)"
+        )
+        each.add_argument("--rows", type=int, default=4000, help="people to audit on (default: 4000)")
+        each.add_argument("--out", type=Path, default=Path("zoo" if each is not compare else "compare"), metavar="DIR")
+        _machine(each)
+
+
+def _calibrate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="FAMILY", help="a family, or FAMILY:OPTION=VALUE,...")
+    parser.add_argument("--seeds", type=int, default=20, help="models to train (default: 20)")
+    parser.add_argument("--audits", type=int, default=10, help="audits of each model (default: 10)")
+    parser.add_argument(
+        "--explained", type=int, default=3, help="of them with explanations, which take longer (default: 3)"
+    )
+    parser.add_argument("--rows", type=int, default=2000, help="people in an audit (default: 2000)")
+    parser.add_argument("--training", type=int, default=8000, metavar="ROWS", help="people to train on (default: 8000)")
+    help = "for FAMILY.json; audits of a configuration beside the folder `calibration` quote it"
+    parser.add_argument("--out", type=Path, default=Path("calibration"), metavar="DIR", help=help)
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    _machine(parser)
+
+
+def _machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=0, help="of every random draw (default: 0)")
+    parser.add_argument("--threads", type=int, help="the most that torch and other engines use")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 
 def _run_options(run: argparse.ArgumentParser) -> None:
@@ -291,6 +360,57 @@ def _explain(options: argparse.Namespace) -> int:
         raise UsageError(f"explain: no check {options.check!r}; allowed: {allowed}{suggest(options.check, checks)}")
     _data(page(checks[options.check]))
     return PASSED
+
+
+def _zoo(options: argparse.Namespace) -> int:
+    from audit.workflows import commands
+
+    if options.action == "list":
+        return commands.zoo_list(quiet=options.quiet)
+    run = _run_of(options)
+    if options.rows < 1 or options.training < 1:
+        raise UsageError(f"--rows and --training: 1 or more, got {options.rows} and {options.training}")
+    if options.action == "train":
+        asked = commands.wishes(options.names, options.all)
+        return commands.zoo_train(asked, options.out, rows=options.training, run=run, quiet=options.quiet)
+    if options.action == "run":
+        (wish,) = commands.wishes([options.name])
+        return commands.zoo_run(
+            wish, options.out, rows=options.rows, training=options.training, run=run, quiet=options.quiet
+        )
+    return commands.zoo_compare(
+        commands.wishes(options.names),
+        options.out,
+        world=options.world,
+        rows=options.rows,
+        training=options.training,
+        run=run,
+        quiet=options.quiet,
+    )
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from audit.workflows import commands
+    from audit.workflows.calibrate import Plan
+
+    plan = Plan(
+        seeds=options.seeds,
+        audits=options.audits,
+        explained=options.explained,
+        rows=options.rows,
+        training=options.training,
+    )
+    return commands.calibrate_families(
+        commands.wishes(options.names), options.out, plan=plan, run=_run_of(options), quiet=options.quiet
+    )
+
+
+def _run_of(options: argparse.Namespace) -> RunSpec:
+    from audit.core import RunSpec
+
+    if options.seed < 0 or (options.threads is not None and options.threads < 1):
+        raise UsageError(f"--seed: 0 or more, --threads: 1 or more; got {options.seed} and {options.threads}")
+    return RunSpec(seed=options.seed, threads=options.threads, device=options.device)
 
 
 def _schema(options: argparse.Namespace) -> int:

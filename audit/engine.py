@@ -62,6 +62,7 @@ SLICERS = (
     "head",
     "player",
     "side",
+    "model",
 )  # what checks slice by beside attributes and strata
 PACKAGES = ("captum", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "torch")
 LACKING: Mapping[str, str] = {
@@ -255,7 +256,7 @@ def run(
         steps=steps,
         outcomes=outcomes,
         old=old,
-        environment=_environment(spec, subject, command, hashes or {}),
+        environment=environment(spec, subject, command, hashes or {}),
         run=Run(started=begun, seconds=round(time.monotonic() - clock, 3), check_seconds=seconds),
         calibration=calibration,
         allow_inconclusive=allow_inconclusive,
@@ -373,7 +374,8 @@ def _left_out(spec: Spec) -> Iterator[NotTested]:
             yield NotTested(topic=f"{entry.title} ({id})", why="not asked for: [checks] only names other checks")
 
 
-def _environment(spec: Spec, subject: Subject, command: str, hashes: Mapping[str, str]) -> Environment:
+def environment(spec: Spec, subject: Subject, command: str, hashes: Mapping[str, str]) -> Environment:
+    """What is needed to repeat a run on this machine."""
     found = {}
     for package in PACKAGES:
         try:

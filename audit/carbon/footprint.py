@@ -47,13 +47,11 @@ def footprint(
     _plausible(watts_per_cpu, grid_g_per_kwh, pue)
     used = meter.read(reading)
     parts = components(used, watts_per_cpu)
-    energy = _total(parts) * pue
+    spent = _total(parts) * pue
     silent = used.cpu_joules is None and used.gpu_joules is None
     reasons = "; ".join((*(("no power sensor readable",) if silent else ()), *used.missing))
-    yield energy.measure(
-        "energy_kwh", level=context.confidence, note="; ".join(filter(None, (f"PUE {pue:g}", reasons)))
-    )
-    yield _carbon(energy, grid_g_per_kwh, context.confidence)
+    yield spent.measure("energy_kwh", level=context.confidence, note="; ".join(filter(None, (f"PUE {pue:g}", reasons))))
+    yield _carbon(spent, grid_g_per_kwh, context.confidence)
     yield Measure(name="wall_seconds", value=used.wall_seconds, unit="s", better="lower", grade="A", note="wall clock")
     note = "user and system time of this process and of the children it has waited for"
     yield Measure(name="cpu_seconds", value=used.cpu_seconds, unit="s", better="lower", grade="B", note=note)
@@ -66,8 +64,8 @@ def _by_check(ledger: Mapping[str, tuple[meter.Usage, int]], watts_per_cpu: floa
     """What each check asked of the model, and its share of time and energy."""
     lines = []
     for name, (used, rows) in ledger.items():
-        energy = _total(components(used, watts_per_cpu)) * pue
-        lines.append((name, rows, used.cpu_seconds, energy.value, energy.low, energy.high))
+        spent = energy(used, watts_per_cpu) * pue
+        lines.append((name, rows, used.cpu_seconds, spent.value, spent.low, spent.high))
     return Table(
         name="checks",
         title="What each check has cost",
@@ -75,6 +73,11 @@ def _by_check(ledger: Mapping[str, tuple[meter.Usage, int]], watts_per_cpu: floa
         rows=tuple(lines),
         note="model rows: inputs that the model answered or was differentiated at; work that checks share counts for the first",
     )
+
+
+def energy(used: meter.Usage, watts_per_cpu: float | None = None) -> Quantity:
+    """The energy (kWh) of some work, from what the meters read of it."""
+    return _total(components(used, watts_per_cpu))
 
 
 def components(used: meter.Usage, watts_per_cpu: float | None) -> dict[str, Quantity]:

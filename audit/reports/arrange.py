@@ -12,6 +12,7 @@ from audit.drawing import format as fmt
 from audit.drawing.format import Figure
 
 SECTIONS: tuple[tuple[str, str], ...] = (
+    ("compare", "Comparison"),
     ("performance", "Performance"),
     ("fairness", "Fairness"),
     ("explain", "Explanations"),
