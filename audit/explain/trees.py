@@ -21,7 +21,7 @@ class Forest(Protocol):
 
     @property
     def estimator(self) -> Any:
-        """The fitted scikit-learn estimator."""
+        """The fitted estimator, of scikit-learn, XGBoost or LightGBM."""
         ...
 
     @property
@@ -32,6 +32,11 @@ class Forest(Protocol):
     @property
     def single(self) -> bool:
         """Whether its trees read 32-bit floats."""
+        ...
+
+    @property
+    def rounding(self) -> float:
+        """How far the estimator's own sums may be off those of its trees, as a share of them."""
         ...
 
     def places(self) -> list[int]:
@@ -50,12 +55,12 @@ class Forest(Protocol):
     sources=("lundberg2020",),
 )
 def tree_shap(game: Game, *, tolerance: float = 1e-6, seed: int = 0) -> Attribution:
-    """Interventional Shapley values of every row of a scikit-learn tree, forest or boosting, without coalitions.
+    """Interventional Shapley values of every row of a tree, forest or boosting, without coalitions.
 
     link "logit" explains the log-odds of a boosting's two classes, "identity" a forest's probabilities or a regressor's number. The
     standard error from the background is that of up to 20 means over parts of it. Raises MissingOffer for a model
     without trees, NotApplicable for players of several columns, for log-odds of forests and probabilities of boosting, and where the values do not add
-    up to the model's outputs within `tolerance`.
+    up to the model's outputs within `tolerance`, or the rounding of the model's own sums (1e-5 in XGBoost).
     """
     filler, model = game.masker, game.model
     if "trees" not in model.offers:
@@ -77,7 +82,7 @@ def tree_shap(game: Game, *, tolerance: float = 1e-6, seed: int = 0) -> Attribut
     played, counter = counted(game)
     outputs, base = played.outputs(), share @ np.stack([base for _, base in found])
     apart = np.abs(values.sum(axis=1) + base - outputs).max()
-    if apart > tolerance * max(1.0, np.abs(outputs).max()):
+    if apart > max(tolerance, forest.rounding) * max(1.0, np.abs(outputs).max()):
         raise NotApplicable(
             f"shap.TreeExplainer is {apart:.2g} off the model's outputs: it reads the trees in another way"
         )

@@ -9,6 +9,9 @@ from typing import Any
 
 from audit.core import Dataset, Model, ModelError, Spec
 
+# Objects of these packages have adapters of their own; a user's class that inherits from one is read as scikit-learn's.
+LIBRARIES = {"xgboost": "xgboost", "lightgbm": "lightgbm", "onnxruntime": "onnx", "onnx": "onnx"}
+
 
 def load(spec: Spec, dataset: Dataset, base: Path) -> Model | None:
     """The model of a configuration, its paths relative to the folder `base`; None for recorded predictions and counts.
@@ -31,7 +34,7 @@ def load(spec: Spec, dataset: Dataset, base: Path) -> Model | None:
 
 
 def wrap(model: Any, dataset: Dataset, spec: Spec) -> Model:
-    """A model from a torch module, a scikit-learn estimator or a function of the features; a Model passes as it is.
+    """A model from a torch module, an estimator, a booster, an ONNX session or a function; a Model passes as it is.
 
     Raises ModelError for anything else.
     """
@@ -47,6 +50,9 @@ def _kind_of(model: Any) -> str:
     if torch is not None and isinstance(model, torch.nn.Module):
         return "torch"
     if not isinstance(model, type):
+        library = type(model).__module__.partition(".")[0]
+        if library in LIBRARIES:
+            return LIBRARIES[library]
         if any(hasattr(model, name) for name in ("predict_proba", "predict", "_pmf_predict")):
             return "sklearn"
         if callable(model):

@@ -47,6 +47,11 @@ class Opened(Wrapped):
         kinds = ensemble.HistGradientBoostingClassifier | ensemble.HistGradientBoostingRegressor
         return not isinstance(self.estimator, kinds)
 
+    @property
+    def rounding(self) -> float:
+        """How far its own sums may be off those of its trees: no more than any sum of doubles."""
+        return 1e-6
+
     def columns_of(self, targets: Ints) -> Ints:
         """The estimator's own number of each of the data's classes (n,)."""
         return np.array(self.reading.order, dtype=np.int64)[targets]

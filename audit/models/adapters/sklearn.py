@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from audit.core import Card, Dataset, ModelError, Spec, suggest
+from audit.core import Card, Dataset, ModelError, Spec
 from audit.data.columns import text_of
 from audit.data.tables import listed, sha256
 from audit.data.tabular import Tabular
 from audit.models.adapters.fingerprint import fingerprint
 from audit.models.adapters.opened import opened
 from audit.models.base import Reading, Wrapped, class_order, matrix
+from audit.models.columns import check_columns, check_width
 from audit.models.factory import file_of, made
 from audit.models.kinship import reference_of
 from audit.registry import adapter
@@ -152,19 +153,9 @@ def _columns(estimator: Any, dataset: Dataset) -> tuple[str, ...]:
     """The column names that the estimator was fitted on, () where it was fitted on an array."""
     names = getattr(estimator, "feature_names_in_", None)
     if names is None:
-        width = getattr(estimator, "n_features_in_", None)
-        if width is not None and width != len(dataset.names):
-            raise ModelError(
-                f"{type(estimator).__name__} was fitted on {width} features, the data has {len(dataset.names)}: {listed(dataset.names)}"
-            )
+        check_width(type(estimator).__name__, getattr(estimator, "n_features_in_", None), dataset)
         return ()
-    missing = [str(name) for name in names if name not in dataset.names]
-    if missing:
-        raise ModelError(
-            f"{type(estimator).__name__} was fitted on columns that are not among the features: {listed(missing)}"
-            f"{suggest(missing[0], dataset.names)}; features: {listed(dataset.names)} (a protected attribute is a feature only "
-            "where data.features names it)"
-        )
+    check_columns(type(estimator).__name__, names, dataset)
     return tuple(map(str, names))
 
 
