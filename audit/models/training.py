@@ -2,33 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from audit.core import ModelError, UsageError
+from audit.core import DataError, ModelError, UsageError, suggest
+from audit.data.tables import listed
+from audit.models.feedback import Rule, feeding_back
+from audit.models.kfac import KFAC
 from audit.models.seeds import seeded
 
 Optimiser = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "kfac"]
-Rule = Literal["backpropagation", "feedback_alignment", "direct_feedback_alignment"]
 Loss = Callable[[Tensor, Tensor], Tensor]
+RATES: Mapping[Optimiser, float] = {
+    "sgd": 0.1,
+    "momentum": 0.03,
+    "nesterov": 0.03,
+    "adam": 3e-3,
+    "adamw": 3e-3,
+    "kfac": 0.03,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """epochs over the rows in batches, with an optimiser at a learning rate, weights learnt by a rule."""
+    """epochs over the rows in batches, with an optimiser at a learning rate, weights learnt by a rule.
+
+    rate: None for the optimiser's own (`RATES`). momentum: of "momentum" and "nesterov". weight_decay: added to the
+    gradient as an L2 penalty; decoupled from the step's scaling for "adamw" and "kfac". damping: of "kfac". Raises
+    UsageError for what is not allowed.
+    """
 
     epochs: int = 12
     batch: int = 256
     optimiser: Optimiser = "adam"
-    rate: float = 3e-3
+    rate: float | None = None
     momentum: float = 0.9
     weight_decay: float = 0.0
     rule: Rule = "backpropagation"
+    damping: float = 1e-2
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("optimiser", get_args(Optimiser)), ("rule", get_args(Rule))):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise UsageError(f"{name}: one of {listed(allowed)}, got {value!r}{suggest(str(value), allowed)}")
+        for name, least in (("epochs", 0), ("batch", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise UsageError(f"{name}: a whole number from {least} on, got {value!r}")
+        if not 0 < self.step < math.inf:
+            raise UsageError(f"rate: a number above 0, or None for the optimiser's own, got {self.rate!r}")
+        if not 0 <= self.momentum < 1:
+            raise UsageError(f"momentum: a number in [0, 1), got {self.momentum!r}")
+        for name in ("weight_decay", "damping"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{name}: a number from 0 on, got {getattr(self, name)!r}")
+
+    @property
+    def step(self) -> float:
+        """The learning rate, the optimiser's own where none is given."""
+        return RATES[self.optimiser] if self.rate is None else self.rate
 
 
 def train(
@@ -36,29 +76,88 @@ def train(
 ) -> list[float]:
     """Train a module in place on rows x (n, ...) and targets y (n, ...); the mean loss of each epoch.
 
-    loss(raw, y) gives one loss a row (b,). weights (n,): of the rows. Raises ModelError where the loss is not finite.
+    loss(raw, y) gives one loss a row (b,). weights (n,): of the rows, a row of weight 2 counts as two. Everything lies on
+    one device. The module is in evaluation mode afterwards. Raises DataError where lengths or weights do not fit,
+    ModelError where the loss is not finite or the rule does not suit the module.
     """
-    if training.optimiser != "adam" or training.rule != "backpropagation":
-        raise UsageError("to come")
-    optimiser = torch.optim.Adam(module.parameters(), lr=training.rate, weight_decay=training.weight_decay)
+    shares = _shares(x, y, weights)
     history: list[float] = []
     module.train()
-    with seeded(training.seed) as generator:
-        for _ in range(training.epochs):
-            total = 0.0
-            order = torch.randperm(len(x), generator=generator).to(x.device)
-            for rows in order.split(training.batch):  # type: ignore[no-untyped-call]
-                each = loss(module(x[rows]), y[rows])
-                mean = each.mean() if weights is None else (each * weights[rows]).sum() / weights[rows].sum()
-                optimiser.zero_grad()
-                mean.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                total += mean.item() * len(rows)
-            history.append(total / len(x))
-            if not history[-1] < float("inf"):
-                raise ModelError(f"training: the loss of epoch {len(history)} is {history[-1]}; lower the rate")
-    module.eval()
+    try:
+        with (
+            seeded(training.seed) as generator,
+            feeding_back(module, training.rule, x[:2], seed=training.seed),
+            _stepper(module, training, loss) as step,
+        ):
+            for epoch in range(training.epochs):
+                total = torch.zeros((), dtype=torch.float64, device=x.device)
+                order = torch.randperm(len(x), generator=generator).to(x.device)
+                for rows in order.split(training.batch):  # type: ignore[no-untyped-call]
+                    total += step(x[rows], y[rows], None if shares is None else shares[rows]) * len(rows)
+                history.append(total.item() / len(x))
+                if not math.isfinite(history[-1]):
+                    raise ModelError(
+                        f"training: the loss of epoch {epoch + 1} is {history[-1]} with {training.optimiser} at rate "
+                        f"{training.step:g}; a lower rate may help"
+                    )
+    finally:
+        module.eval()
     return history
+
+
+def _shares(x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor | None:
+    """The weights with mean 1: then every batch's gradient is an unbiased one of the weighted mean over all rows."""
+    if len(x) == 0 or len(x) != len(y):
+        raise DataError(
+            f"training: needs as many targets as rows, and at least one; got {len(x)} rows, {len(y)} targets"
+        )
+    if weights is None:
+        return None
+    if weights.shape != (len(x),) or not bool((weights >= 0).all()) or not 0 < float(weights.sum()) < math.inf:
+        raise DataError(f"weights: {len(x)} numbers from 0 on, finite and not all 0; got shape {tuple(weights.shape)}")
+    return weights / weights.mean()
+
+
+Step = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+@contextmanager
+def _stepper(module: nn.Module, training: Training, loss: Loss) -> Iterator[Step]:
+    """One step of the optimiser on a batch: rows, targets, shares to the mean loss before the step."""
+    optimiser = _optimiser(module, training)
+    kfac = KFAC(damping=training.damping) if training.optimiser == "kfac" else None
+
+    def step(x: Tensor, y: Tensor, shares: Tensor | None) -> Tensor:
+        raw = module(x)
+        each = loss(raw, y)
+        mean = (each if shares is None else each * shares).mean()
+        if kfac is not None:
+            kfac.observe(loss, raw, y, shares)
+        optimiser.zero_grad()
+        mean.backward()  # type: ignore[no-untyped-call]
+        if kfac is not None:
+            kfac.precondition()
+        optimiser.step()
+        return mean.detach()
+
+    with nullcontext() if kfac is None else kfac.watching(module):
+        yield step
+
+
+def _optimiser(module: nn.Module, training: Training) -> torch.optim.Optimizer:
+    parameters, rate, decay = list(module.parameters()), training.step, training.weight_decay
+    if training.optimiser == "adam":
+        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
+    if training.optimiser == "adamw":
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
+    with_momentum = training.optimiser in ("momentum", "nesterov")
+    return torch.optim.SGD(  # of K-FAC too, whose gradients come preconditioned
+        parameters,
+        lr=rate,
+        weight_decay=decay,
+        momentum=training.momentum if with_momentum else 0.0,
+        nesterov=training.optimiser == "nesterov",
+    )
 
 
 def log_loss(raw: Tensor, y: Tensor) -> Tensor:
