@@ -79,14 +79,14 @@ def feeding_back(
 
 
 def _fed(layer: nn.Linear, back: Tensor, error: _Error | None, last: bool, x: Tensor) -> Tensor:
-    out: Tensor = _Fed.apply(x, layer.weight, layer.bias, back, error, last)
+    out: Tensor = _Fed.apply(x, layer.weight, layer.bias, back, error, last)  # type: ignore[no-untyped-call]
     return out
 
 
-def _drawn(layers: Mapping[str, nn.Linear], rule: Rule, seed: int) -> dict[str, Tensor]:
+def _drawn(layers: dict[str, nn.Linear], rule: Rule, seed: int) -> dict[str, Tensor]:
     # A stream of its own: the seed's torch generator has drawn the forward weights, and these must not resemble them.
     rng = stream(seed, "models.feedback")
-    width = next(reversed(layers.values())).out_features
+    width = layers[next(reversed(layers))].out_features
     drawn = {}
     for name, layer in layers.items():
         rows = width if rule == "direct_feedback_alignment" else layer.out_features

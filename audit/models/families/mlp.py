@@ -3,45 +3,93 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from audit.core import Dataset
 from audit.models.encoding import Encoder, encoder, labels_of, rows_of
-from audit.models.reference import Reference
+from audit.models.feedback import Rule
 from audit.models.seeds import seeded
-from audit.models.training import Training, log_loss, train
+from audit.models.stack import FOLDED, Activation, Norm, Stacked, layers_of
+from audit.models.training import Optimiser, Training, log_loss, train
 from audit.registry import family
 
 
-class MLP(Reference):
-    """Encoder, hidden layers of ReLU, one logit (n,)."""
+class MLP(Stacked):
+    """Hidden layers, each nn.Linear, a norm, an activation and dropout, and one logit (n,).
 
-    def __init__(self, *, encoder: Mapping[str, Any], hidden: Sequence[int]) -> None:
+    encoder: the arguments of the front; None where its standardisation is folded into the first layer, which then reads
+    `width` raw columns.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: Mapping[str, Any] | None,
+        hidden: Sequence[int],
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        norm: Norm = "none",
+        width: int | None = None,
+    ) -> None:
         super().__init__()
-        self.config = {"encoder": dict(encoder), "hidden": list(hidden)}
-        self.encoder = Encoder(**encoder)
-        widths = [self.encoder.width, *hidden]
-        layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+        self.config = {
+            "encoder": None if encoder is None else dict(encoder),
+            "hidden": list(hidden),
+            "activation": activation,
+            "dropout": dropout,
+            "norm": norm,
+            "width": width,
+        }
+        self.front = None if encoder is None else Encoder(**encoder)
+        self.notes = () if encoder is not None else (FOLDED,)
+        wide = int(width or 0) if self.front is None else self.front.width
+        self.layers = layers_of([wide, *hidden, 1], activation=activation, dropout=dropout, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n,) of raw rows (n, d)."""
-        logits: Tensor = self.layers(self.encoder(x))[:, 0]
-        return logits
+        return self.through(x)[:, 0]
 
 
-@family("mlp", title="Multilayer perceptron", world="credit", sources=("rumelhart1986",))
+@family("mlp", title="Multilayer perceptron", world="credit", sources=("rumelhart1986", "lillicrap2016", "martens2015"))
 def mlp(
-    data: Dataset, *, seed: int = 0, device: str = "cpu", hidden: Sequence[int] = (64, 64), epochs: int = 12
+    data: Dataset,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    hidden: Sequence[int] = (64, 64),
+    activation: Activation = "relu",
+    dropout: float = 0.0,
+    norm: Norm = "none",
+    epochs: int = 12,
+    batch: int = 256,
+    optimiser: Optimiser = "adam",
+    rate: float | None = None,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    rule: Rule = "backpropagation",
 ) -> MLP:
-    """A perceptron with hidden layers of `hidden` units, trained by backpropagation."""
+    """A perceptron with hidden layers of `hidden` units, trained on the log loss.
+
+    activation, dropout, norm: behind every hidden layer. optimiser, rate (None for the optimiser's own), momentum,
+    weight_decay and rule: see `audit.models.training.Training`. Raises UsageError.
+    """
+    training = Training(
+        epochs=epochs,
+        batch=batch,
+        optimiser=optimiser,
+        rate=rate,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        rule=rule,
+        seed=seed,
+    )
     front = encoder(data)
     with seeded(seed):
-        module = MLP(encoder=front.config, hidden=hidden).to(device)
-    module.encoder.load_state_dict(front.state_dict())
-    x, y = rows_of(data, device), labels_of(data, device)
-    train(module, x, y, training=Training(epochs=epochs, seed=seed), loss=log_loss)
+        module = MLP(encoder=front.config, hidden=hidden, activation=activation, dropout=dropout, norm=norm)
+    module.front = front
+    module.to(device)
+    train(module, rows_of(data, device), labels_of(data, device), training=training, loss=log_loss)
+    module.settled(data)
     return module
