@@ -13,9 +13,9 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
-from audit.core import AuditError, ConfigError, ModelError, UsageError
+from audit.core import AuditError, ConfigError, Dtype, ModelError, UsageError
 
 if TYPE_CHECKING:
     from audit.core import Report, RunSpec
@@ -239,6 +239,8 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--only", type=_listed, default=(), metavar="A,B", help="only checks whose id begins so")
     run.add_argument("--seed", type=int, help="of every random draw; overrides [run] seed")
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), help="overrides [run] device")
+    run.add_argument("--dtype", choices=get_args(Dtype), help="number type of the model; overrides [run] dtype")
+    run.add_argument("--threads", type=int, help="the most that the model may use; overrides [run] threads")
     run.add_argument(
         "--max-seconds", type=float, metavar="S", help="stop after S seconds, with a partial, valid record"
     )
@@ -301,6 +303,8 @@ def _run(options: argparse.Namespace) -> int:
             only=options.only,
             seed=options.seed,
             device=options.device,
+            dtype=options.dtype,
+            threads=options.threads,
             max_seconds=options.max_seconds,
             budget=options.budget,
             progress=show,

@@ -284,6 +284,7 @@ class ModelSpec:
 
     path: a local folder, of a transformers model or of a trained family. family: which reference family it is, or is
     like: what is known of the instruments on that family is quoted in the report. task: what a transformers model does.
+    layer: the one whose hidden states are a transformers model's embedding, 0 for what enters the first, -1 for the last.
     """
 
     kind: ModelKind = "predictions"
@@ -292,6 +293,7 @@ class ModelSpec:
     path: str | None = None
     family: str | None = None
     task: Task = "classification"
+    layer: int = -1
     http: HttpSpec | None = None
     sha256: str | None = None
     trust: bool = False

@@ -23,6 +23,7 @@ def prepare(spec: Spec, base: Path) -> Subject:
     data = readers.from_frame(build(made, base), spec) if made else readers.read(spec, base)
     if spec.data.world or (made and data.groups):
         data = _with_attributes(data, spec)
+    data = load.inputs(spec, data, base)
     return assemble(spec, data, load.load(spec, data, base))
 
 
@@ -32,8 +33,9 @@ def assemble(spec: Spec, data: Dataset, model: Model | None) -> Subject:
 
     if len(data) == 0:
         raise DataError(f"{data.origin.name}: has no rows; at least one is needed")
-    score = data.score if model is None or data.inputs is None else model.predict(data.inputs)
-    notes = (*data.notes, *_notes(data, model, score))
+    asked = model is not None and data.inputs is not None and model.card.answers_new_inputs
+    score = model.predict(data.inputs) if model is not None and asked else data.score
+    notes = (*data.notes, *(_notes(data, model, score) if asked else ()))
     cut = None if predicts_number(spec) else _decide(score, spec.data.threshold)
     decision = data.decision if model is None and data.decision is not None else cut
     if decision is not None and len(decision) > 1 and not np.ptp(decision):

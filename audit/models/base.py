@@ -106,11 +106,13 @@ def _slice(inputs: Any, start: int, stop: int) -> Any:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    # By name, so that a machine without torch need not import it; the text is what torch raises on the CPU.
+    # By name, so that a machine without torch need not import it; the texts are what torch raises on the CPU, and what
+    # CUDA's libraries raise as a plain RuntimeError. Torch gives its cache back before it raises, and what the failed
+    # batch held is freed with the error, so nothing has to be emptied before the next, smaller batch.
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
+        or any(words in str(error) for words in ("can't allocate memory", "CUDA out of memory", "STATUS_ALLOC_FAILED"))
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from audit.core import BudgetSpent, Card, FirstLayer, Floats, Ints, Model, Offer
+from audit.core import BudgetSpent, Card, Dtype, FirstLayer, Floats, Ints, Model, Offer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,6 +51,12 @@ class Counted:
         """The model's answer; raises BudgetSpent."""
         self.charge(len(inputs))
         return self.model.predict(inputs)
+
+    def scores_in(self, dtype: Dtype, inputs: Any) -> Floats:
+        """The model's own, its rows counted; raises BudgetSpent."""
+        self.charge(len(inputs))
+        found: Floats = self.model.scores_in(dtype, inputs)  # type: ignore[attr-defined]
+        return found
 
     def attribution_point(self, inputs: Any, targets: Ints | None = None) -> tuple[Any, Callable[[Any], Any]]:
         """The model's own, its forward passes counted; raises BudgetSpent."""

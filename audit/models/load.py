@@ -33,6 +33,17 @@ def load(spec: Spec, dataset: Dataset, base: Path) -> Model | None:
     return loaded
 
 
+def inputs(spec: Spec, dataset: Dataset, base: Path) -> Dataset:
+    """The dataset as the model of a configuration reads it: texts as the tokens that only the model's folder tells.
+
+    Raises DataError or ModelError.
+    """
+    if spec.model.kind != "transformers":
+        return dataset
+    found: Dataset = _adapter("transformers").read(spec, dataset, base)
+    return found
+
+
 def wrap(model: Any, dataset: Dataset, spec: Spec) -> Model:
     """A model from a torch module, an estimator, a booster, an ONNX session or a function; a Model passes as it is.
 

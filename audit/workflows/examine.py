@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from audit import codec, engine
 from audit.carbon import meter
-from audit.core import AuditError, DataError, Device, Report, UsageError
+from audit.core import AuditError, DataError, Device, Dtype, Report, UsageError
 from audit.engine import Progress, silent
+from audit.models.threads import limited
 from audit.subject import assemble, prepare
 from audit.workflows.calibrate import of_model
 
@@ -32,6 +33,8 @@ def examine(
     only: Sequence[str] = (),
     seed: int | None = None,
     device: Device | None = None,
+    dtype: Dtype | None = None,
+    threads: int | None = None,
     max_seconds: float | None = None,
     budget: int | None = None,
     progress: Progress = silent,
@@ -40,28 +43,36 @@ def examine(
     """Audit what a configuration file describes; the arguments override its [checks] only and [run]."""
     started, reading = time.monotonic(), meter.start()
     spec = codec.read_spec(config)
-    overrides: dict[str, Any] = {"seed": seed, "device": device, "max_seconds": max_seconds, "budget": budget}
+    overrides: dict[str, Any] = {
+        "seed": seed,
+        "device": device,
+        "dtype": dtype,
+        "threads": threads,
+        "max_seconds": max_seconds,
+        "budget": budget,
+    }
     given = {name: value for name, value in overrides.items() if value is not None}
     spec = codec.validate(replace(spec, run=replace(spec.run, **given)), "command line")
     if only:
         spec = replace(spec, checks=replace(spec.checks, only=tuple(only)))
-    with _named(config):
-        engine.plan(spec)
-        progress(0, None, "reading the data and the model")
-        subject = prepare(spec, config.resolve().parent)
-        calibration = of_model(subject.model, spec, config.resolve().parent)
-    return engine.run(
-        spec,
-        subject,
-        progress=progress,
-        started=started,
-        command=_command(config, only, given),
-        hashes={"config": hashlib.sha256(config.read_bytes()).hexdigest()},
-        base=config.resolve().parent,
-        allow_inconclusive=allow_inconclusive,
-        reading=reading,
-        calibration=calibration,
-    )
+    with limited(spec.run.threads):
+        with _named(config):
+            engine.plan(spec)
+            progress(0, None, "reading the data and the model")
+            subject = prepare(spec, config.resolve().parent)
+            calibration = of_model(subject.model, spec, config.resolve().parent)
+        return engine.run(
+            spec,
+            subject,
+            progress=progress,
+            started=started,
+            command=_command(config, only, given),
+            hashes={"config": hashlib.sha256(config.read_bytes()).hexdigest()},
+            base=config.resolve().parent,
+            allow_inconclusive=allow_inconclusive,
+            reading=reading,
+            calibration=calibration,
+        )
 
 
 @contextmanager

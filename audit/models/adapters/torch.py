@@ -11,14 +11,14 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from audit.core import Card, Dataset, Floats, Ints, MissingOffer, ModelError, Offer, Spec
+from audit.core import Card, Dataset, Dtype, Floats, Ints, MissingOffer, ModelError, Offer, Spec
 from audit.data.graphs import Graphs
 from audit.data.texts import Texts
 from audit.models.attentions import Attentions, attends, watched
@@ -29,6 +29,9 @@ from audit.models.kinship import reference_of
 from audit.models.layers import Layers, opened
 from audit.models.modes import evaluating
 from audit.registry import adapter
+
+TYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+HALF = ("bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +56,24 @@ class TorchModel:
 
     def predict(self, inputs: Any) -> Floats:
         """Probability of the positive class (n,), or of every class (n, k); raises ModelError."""
-        return predict(self._answer, inputs, self.reading)
+        try:
+            return predict(self._answer, inputs, self.reading)
+        except ModelError as error:
+            if self.card.dtype not in HALF:
+                raise
+            raise ModelError(
+                f"{error} (the module runs in {self.card.dtype}, which not every operation on {self.card.device} knows, "
+                'nor every number fits: run.dtype = "auto" leaves it in its own type)'
+            ) from error
+
+    def in_type(self, dtype: Dtype) -> Self:
+        """The same model over a copy of its module in another number type; raises ModelError where it cannot be copied."""
+        module = _placed(self.module, self.device, dtype)
+        return replace(self, module=module, card=replace(self.card, dtype=type_of(module)))
+
+    def scores_in(self, dtype: Dtype, inputs: Any) -> Floats:
+        """What `predict` gives by a copy of the module in another number type; raises ModelError where it fails in that."""
+        return self.in_type(dtype).predict(inputs)
 
     def _answer(self, inputs: Any) -> Any:
         # no_grad rather than inference_mode: what a module caches must stay usable for gradients afterwards.
@@ -246,6 +266,11 @@ def _dtype(module: nn.Module) -> torch.dtype:
     return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
 
 
+def type_of(module: nn.Module) -> str:
+    """The number type of a module's first parameter or buffer of numbers, such as "float32"."""
+    return str(_dtype(module)).removeprefix("torch.")
+
+
 def _state(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
 
@@ -256,9 +281,9 @@ def wrap(module: nn.Module, dataset: Dataset, spec: Spec) -> TorchModel:
 
     A table reaches it as a matrix (n, d), images as (n, channels, height, width), sequences as (n, steps, columns), texts
     as token ids (n, tokens), of a graph as (features, edge_index). The matrix holds the features in their order, categories as indices into their sorted levels. A module on another
-    device than the one asked for is copied there. Raises ModelError.
+    device, or of another number type than the one asked for, is copied. Raises ModelError.
     """
-    placed = _placed(module, _device(spec.run.device))
+    placed = _placed(module, _device(spec.run.device), spec.run.dtype)
     # Of several devices of one kind the module keeps its own.
     device = next((each.device for each in _state(placed)), _device(spec.run.device))
     inputs = dataset.inputs
@@ -277,8 +302,9 @@ def wrap(module: nn.Module, dataset: Dataset, spec: Spec) -> TorchModel:
         features=dataset.names,
         parameters=sum(each.numel() for each in placed.parameters()),
         size_bytes=sum(each.numel() * each.element_size() for each in _state(placed)),
-        digest=digest(placed),
+        digest=digest(module),
         device=str(device),
+        dtype=type_of(placed),
         parameters_open=True,
         notes=notes,
     )
@@ -332,13 +358,19 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if available and name in ("auto", "cuda") else "cpu")
 
 
-def _placed(module: nn.Module, device: torch.device) -> nn.Module:
-    if all(each.device.type == device.type for each in _state(module)):
+def _placed(module: nn.Module, device: torch.device, dtype: Dtype = "auto") -> nn.Module:
+    """The module itself where it lies on the device in the wanted number type, else a copy."""
+    wanted = TYPES.get(dtype)
+    numbers = [each for each in _state(module) if each.is_floating_point()]
+    there = all(each.device.type == device.type for each in _state(module))
+    if there and (wanted is None or all(each.dtype == wanted for each in numbers)):
         return module
+    place = device if not there else None
     try:
-        return copy.deepcopy(module).to(device)
+        return copy.deepcopy(module).to(device=place, dtype=wanted)
     except Exception as error:
-        raise ModelError(f"{type(module).__name__} cannot be copied to {device}: {error}") from error
+        kind = "" if wanted is None else f" in {dtype}"
+        raise ModelError(f"{type(module).__name__} cannot be copied to {device}{kind}: {error}") from error
 
 
 def digest(module: nn.Module) -> str:
