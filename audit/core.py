@@ -40,6 +40,8 @@ Offer = Literal[
     "likelihood",
     "rules",
     "uncertainty",
+    "reconstruction",
+    "experts",
     "graph",
 ]
 Need = (
@@ -541,6 +543,22 @@ class Uncertain(Protocol):
 
     def draws(self, inputs: Any, count: int, *, seed: int) -> Floats:
         """Scores (count, n) or (count, n, k) of the same rows by `count` draws of the model."""
+        ...
+
+
+class Reconstructing(Protocol):
+    """What a model that offers "reconstruction" can do: give back its inputs from the little that it keeps of them."""
+
+    def reconstruct(self, inputs: Any) -> tuple[Floats, Floats]:
+        """What it reads of each row (n, ...), numbers standardised and categories as blocks, and what it gives back."""
+        ...
+
+
+class Mixed(Protocol):
+    """What a model that offers "experts" can do: it sends each row to some of its parts."""
+
+    def routes(self, inputs: Any) -> Floats:
+        """The weight (n, experts) with which each expert answers each row, 0 for those that are not asked."""
         ...
 
 

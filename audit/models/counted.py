@@ -58,6 +58,24 @@ class Counted:
         found: Floats = self.model.scores_in(dtype, inputs)  # type: ignore[attr-defined]
         return found
 
+    def draws(self, inputs: Any, count: int, *, seed: int) -> Floats:
+        """The model's own, every draw of every row counted; raises BudgetSpent."""
+        self.charge(count * len(inputs))
+        found: Floats = self.model.draws(inputs, count, seed=seed)  # type: ignore[attr-defined]
+        return found
+
+    def reconstruct(self, inputs: Any) -> tuple[Floats, Floats]:
+        """The model's own, its rows counted; raises BudgetSpent."""
+        self.charge(len(inputs))
+        found: tuple[Floats, Floats] = self.model.reconstruct(inputs)  # type: ignore[attr-defined]
+        return found
+
+    def routes(self, inputs: Any) -> Floats:
+        """The model's own, its rows counted; raises BudgetSpent."""
+        self.charge(len(inputs))
+        found: Floats = self.model.routes(inputs)  # type: ignore[attr-defined]
+        return found
+
     def attribution_point(self, inputs: Any, targets: Ints | None = None) -> tuple[Any, Callable[[Any], Any]]:
         """The model's own, its forward passes counted; raises BudgetSpent."""
         leaf, forward = self.model.attribution_point(inputs, targets)  # type: ignore[attr-defined]

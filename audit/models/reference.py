@@ -77,6 +77,20 @@ class FamilyModel(TorchModel):
 
         return scored(raw.double().cpu().numpy(), len(raw), self.reading)
 
+    def reconstruct(self, inputs: Any) -> tuple[Floats, Floats]:
+        """What the model reads of each row (n, w) and what it gives back: module.reconstruct(x)."""
+        module = self._asked("reconstruction")
+        with torch.no_grad():
+            read, restored = module.reconstruct(self.tensor(inputs))
+        return read.double().cpu().numpy(), restored.double().cpu().numpy()
+
+    def routes(self, inputs: Any) -> Floats:
+        """The weight (n, experts) with which each expert answers each row: module.routes(x)."""
+        module = self._asked("experts")
+        with torch.no_grad():
+            found: Floats = module.routes(self.tensor(inputs)).double().cpu().numpy()
+        return found
+
     def sample(self, count: int, *, seed: int) -> Inputs:
         """Rows (count) drawn from the model: module.sample(count, seed) gives raw columns (count, d)."""
         module = self._asked("sample")
