@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
@@ -14,45 +15,33 @@ from audit.data.tabular import Tabular
 from audit.registry import entries
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Oracle:
-    """A logistic form whose weights are set, not trained: logit(x) = x·weights + bias + Σ weight x_i x_j over pairs."""
+class Oracle(Protocol):
+    """The log-odds that a world itself follows, with what explanations of them must say (see audit.data.worlds.forms)."""
 
-    columns: tuple[str, ...]
-    weights: tuple[float, ...]
-    bias: float = 0.0
-    pairs: tuple[tuple[int, int, float], ...] = ()
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The features that it reads, in their order."""
+        ...
 
     def logit(self, x: Floats) -> Floats:
         """Log-odds of the positive class (n,) for rows x (n, d)."""
-        logit: Floats = x @ np.array(self.weights) + self.bias
-        for i, j, weight in self.pairs:
-            logit += weight * x[:, i] * x[:, j]
-        return logit
+        ...
 
     def shapley_truth(self, x: Floats, background: Floats) -> Floats:
-        """Interventional Shapley values (n, d) of the logit for rows x against background rows (m, d), in closed form.
+        """Interventional Shapley values (n, d) of the logit for rows x against background rows (m, d)."""
+        ...
 
-        w_j (x_j - m_j), and for a pair (i, j) of weight ω, feature i gains
-        ω/2 [(x_i m_j - E[x_i x_j]) + (x_i x_j - m_i x_j)], j the mirror image; m and E are over the background.
-        """
-        mean = background.mean(axis=0)
-        values: Floats = (x - mean) * np.array(self.weights)
-        for i, j, weight in self.pairs:
-            together = (background[:, i] * background[:, j]).mean()
-            both = x[:, i] * x[:, j]
-            values[:, i] += weight / 2 * (x[:, i] * mean[j] - together + both - mean[i] * x[:, j])
-            values[:, j] += weight / 2 * (x[:, j] * mean[i] - together + both - mean[j] * x[:, i])
-        return values
+    def occlusion_truth(self, x: Floats, background: Floats) -> Floats:
+        """What the logit loses (n, d) when one column alone is filled from the background rows (m, d), on average."""
+        ...
 
-    def gradients_truth(self, x: Floats, baseline: Floats) -> Floats:
-        """Integrated gradients (n, d) of the logit along the straight line from baseline (d,), in closed form."""
-        step = x - baseline
-        values: Floats = step * np.array(self.weights)
-        for i, j, weight in self.pairs:
-            values[:, i] += weight / 2 * step[:, i] * (x[:, j] + baseline[j])
-            values[:, j] += weight / 2 * step[:, j] * (x[:, i] + baseline[i])
-        return values
+    def gradients_truth(self, x: Floats, baseline: Floats) -> Floats | None:
+        """Integrated gradients (n, d) of the logit from baseline (d,); None where the logit jumps."""
+        ...
+
+    def slopes(self, x: Floats) -> Floats | None:
+        """The gradient (n, d) of the logit at rows x; None where the logit jumps."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +51,19 @@ class Draw:
     dataset: Dataset
     latent: Mapping[str, Floats]
     twin: Tabular
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stratum:
+    """The recorded people of one combination of protected levels, by how likely their label is positive.
+
+    levels: the level of each attribute. chance: P(y = 1 | all that is recorded of a person) at nodes (k,). mass: the
+    share (k,) of all recorded people at each node.
+    """
+
+    levels: Mapping[str, str]
+    chance: Floats
+    mass: Floats
 
 
 class World(Protocol):
@@ -83,6 +85,14 @@ class World(Protocol):
         """The weights that the world itself uses."""
         ...
 
+    def posterior(self, data: Dataset) -> Floats:
+        """P(y = 1 | all that is recorded of a person) (n,): what no model can better, unlike the oracle on wronged data."""
+        ...
+
+    def strata(self) -> tuple[Stratum, ...]:
+        """The distribution of the posterior in every combination of protected levels."""
+        ...
+
 
 def planted(spec: DataSpec) -> World:
     """The world that [data] names, with its knobs; raises DataError for an unknown world or knob."""
@@ -101,3 +111,20 @@ def planted(spec: DataSpec) -> World:
         raise DataError(f"data.rows must be 1 or more, got {spec.rows}")
     world: World = entry.function(**spec.knobs)
     return world
+
+
+def bounded(knob: str, value: float, allowed: str) -> None:
+    """Raise DataError unless the value of a knob lies in an interval such as "[0, 1)"."""
+    low, high = map(float, allowed[1:-1].split(","))
+    above = value >= low if allowed[0] == "[" else value > low
+    below = value <= high if allowed[-1] == "]" else value < high
+    if above and below and math.isfinite(value):
+        return
+    words = {"[0, inf)": "be 0 or more", "(0, inf)": "be more than 0", "(-inf, inf)": "be a finite number"}
+    raise DataError(f"data.knobs: {knob} must {words.get(allowed, f'lie in {allowed}')}, got {value}")
+
+
+def source(world: object) -> str:
+    """Where the rows of a world come from, with its knobs."""
+    knobs = {each.name: getattr(world, each.name) for each in fields(world)}  # type: ignore[arg-type]
+    return "planted data with known truth (" + ", ".join(f"{name} = {value:g}" for name, value in knobs.items()) + ")"

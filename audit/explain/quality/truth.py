@@ -24,30 +24,34 @@ if TYPE_CHECKING:
     from audit.data.worlds.base import Oracle
 from audit.stats import z_quantile
 
-Truth = Callable[["Oracle", Floats, Floats], Floats]
+Truth = Callable[["Oracle", Floats, Floats], "Floats | None"]
 DRAWN = "shapley (population)"  # Shapley values with an error of their own: on few players the others are exact
 
 
-def slopes(form: Oracle, x: Floats) -> Floats:
-    """The gradient (n, d) of the form's logit."""
-    values = np.tile(np.array(form.weights), (len(x), 1))
-    for i, j, weight in form.pairs:
-        values[:, i] += weight * x[:, j]
-        values[:, j] += weight * x[:, i]
-    return values
-
-
-def expected(form: Oracle, x: Floats, background: Floats) -> Floats:
+def expected(form: Oracle, x: Floats, background: Floats) -> Floats | None:
     """Integrated gradients (n, d) averaged over every background row as the baseline."""
-    return np.asarray(np.mean([form.gradients_truth(x, row) for row in background], axis=0))
+    found = [form.gradients_truth(x, row) for row in background]
+    known = [each for each in found if each is not None]
+    return np.asarray(np.mean(known, axis=0)) if len(known) == len(found) else None
 
 
-def straight(form: Oracle, x: Floats, background: Floats) -> Floats:
+def straight(form: Oracle, x: Floats, background: Floats) -> Floats | None:
     """Integrated gradients (n, d) from the background's mean row."""
     return form.gradients_truth(x, background.mean(axis=0))
 
 
-# What each explainer is meant to find, of the log-odds. One whose law the form does not settle is not here.
+def sloped(change: Callable[[Floats, Floats], Floats]) -> Truth:
+    """What becomes of rows and their gradient, where there is one."""
+
+    def known(form: Oracle, x: Floats, background: Floats) -> Floats | None:
+        slopes = form.slopes(x)
+        return None if slopes is None else change(x, slopes)
+
+    return known
+
+
+# What each explainer is meant to find, of the log-odds. One whose law the form does not settle is not here; gradients of
+# log-odds that jump are None.
 TRUTHS: Mapping[str, Truth] = {
     "shapley": lambda form, x, background: form.shapley_truth(x, background),
     DRAWN: lambda form, x, background: form.shapley_truth(x, background),
@@ -55,9 +59,9 @@ TRUTHS: Mapping[str, Truth] = {
     "linear_shapley": lambda form, x, background: form.shapley_truth(x, background),
     "integrated_gradients": straight,
     "expected_gradients": expected,
-    "saliency": lambda form, x, background: np.abs(slopes(form, x)),
-    "input_x_gradient": lambda form, x, background: x * slopes(form, x),
-    "smooth_grad": lambda form, x, background: slopes(form, x),  # the slope is linear, so noise about 0 leaves it
+    "saliency": sloped(lambda x, slopes: np.abs(slopes)),
+    "input_x_gradient": sloped(lambda x, slopes: x * slopes),
+    "smooth_grad": sloped(lambda x, slopes: slopes),  # the slope is linear, so noise about 0 leaves it
 }
 
 
@@ -73,13 +77,13 @@ def truth(
     """How far is each explainer from the explanation that is known to be true?
 
     On a planted world the model's weights are set, so Shapley values, path gradients and slopes of its log-odds are
-    known in closed form. Each explainer is compared with what it itself is meant to find: the mean absolute error, the
+    known in closed form; where the log-odds jump, as those of rules do, there is no truth of gradients. Each explainer is compared with what it itself is meant to find: the mean absolute error, the
     same as a share of the mean absolute truth, and the share of attributions whose interval (from its stated standard
     errors) holds the truth. Shapley values with drawn background rows are there for the last, found `repeats` times: on
     few players the others are exact. For every explainer, whatever it is meant to find, also how its ranking agrees with the ranking
     by true Shapley values.
 
-    The numbers calibrate the instruments on a logistic model of a few features: they do not say how large the error is
+    The numbers calibrate the instruments on a logistic model, or on rules, of a few features: they do not say how large the error is
     on another model, and none of them can be computed there.
     """
     form = _form(subject)

@@ -2,51 +2,121 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from functools import singledispatch
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from audit.core import Dataset, ModelError, Spec
+from audit.core import Dataset, ModelError, Offer, Spec
+from audit.data.rules import Rules
 from audit.data.worlds import base
 from audit.data.worlds.base import planted
+from audit.data.worlds.forms import LogisticForm, RuleForm
 from audit.models.adapters.torch import TorchModel, with_facts, wrap
 from audit.registry import adapter
 
 
 class Logistic(nn.Module):
-    """x @ weights + bias + the weighted products of pairs of features, a logit (n,), all in float64."""
+    """z @ weights + bias + the weighted products of pairs, a logit (n,), all in float64; z is x, or 1 above a cut."""
 
-    def __init__(self, form: base.Oracle) -> None:
+    def __init__(self, form: LogisticForm) -> None:
         super().__init__()
         self.weights = nn.Parameter(torch.tensor(form.weights, dtype=torch.float64))
         self.bias = nn.Parameter(torch.tensor(form.bias, dtype=torch.float64))
         self.products = nn.Parameter(torch.tensor([weight for _, _, weight in form.pairs], dtype=torch.float64))
         self.left = [left for left, _, _ in form.pairs]
         self.right = [right for _, right, _ in form.pairs]
+        self.columns = form.columns
+        self.cut = [column for column, _ in form.cuts]
+        self.register_buffer("above", torch.tensor([cut for _, cut in form.cuts], dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
         """The logit (n,) of rows x (n, d)."""
-        return x @ self.weights + self.bias + (x[:, self.left] * x[:, self.right]) @ self.products
+        z = x
+        if self.cut:
+            z = x.clone()
+            z[:, self.cut] = (x[:, self.cut] > self.above).to(x.dtype)
+        return z @ self.weights + self.bias + (z[:, self.left] * z[:, self.right]) @ self.products
+
+    def form(self) -> LogisticForm:
+        """What its weights say, as numbers."""
+        cuts = self.get_buffer("above").tolist()
+        return LogisticForm(
+            columns=self.columns,
+            weights=tuple(self.weights.tolist()),
+            bias=self.bias.item(),
+            pairs=tuple(zip(self.left, self.right, self.products.tolist(), strict=True)),
+            cuts=tuple(zip(self.cut, cuts, strict=True)),
+        )
 
 
+class Ruled(nn.Module):
+    """bias + the weight of each part whose rules accept the row, a logit (n,) in float64, without gradients."""
+
+    def __init__(self, form: RuleForm) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.tensor([weight for _, weight in form.parts], dtype=torch.float64))
+        self.bias = nn.Parameter(torch.tensor(form.bias, dtype=torch.float64))
+        self.columns, self.rules = form.columns, form.rules
+        self.parts = [rules for rules, _ in form.parts]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The logit (n,) of rows x (n, d)."""
+        held = [_accepted(rules, x).to(self.weights.dtype) for rules in self.parts]
+        return self.bias + (torch.stack(held, dim=1) @ self.weights if held else x.new_zeros(len(x)))
+
+    def form(self) -> RuleForm:
+        """What its weights and rules say."""
+        parts = tuple(zip(self.parts, self.weights.tolist(), strict=True))
+        return RuleForm(columns=self.columns, rules=self.rules, bias=self.bias.item(), parts=parts)
+
+
+def _accepted(rules: Rules, x: Tensor) -> Tensor:
+    """Whether rules accept each row (n,)."""
+    accepted, denied = (torch.zeros(len(x), dtype=torch.bool, device=x.device) for _ in range(2))
+    for clause in rules.clauses:
+        held = torch.ones_like(accepted)
+        for literal in clause.literals:
+            above = x[:, literal.column] > literal.threshold
+            held &= above if literal.op == ">" else ~above
+        if clause.accepts:
+            accepted |= held
+        else:
+            denied |= held
+    return accepted & ~denied
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuledModel(TorchModel):
+    """The oracle of a world of rules: no gradient reaches its inputs, and its rules are open."""
+
+    @property
+    def offers(self) -> frozenset[Offer]:
+        """Its rules, and no gradients."""
+        return frozenset({"rules"})
+
+    def rules(self) -> Rules:
+        """The rules that hold where the model's logit is 0 or more."""
+        assert isinstance(self.module, Ruled)
+        return self.module.rules
+
+
+@singledispatch
 def module(form: base.Oracle) -> nn.Module:
-    """The set weights of a world as a torch module that returns logits (n,)."""
-    return Logistic(form)
+    """The set weights of a world as a torch module that returns logits (n,); raises ModelError for an unknown form."""
+    raise ModelError(f"the form of an oracle must be LogisticForm or RuleForm, got {type(form).__name__}")
+
+
+module.register(LogisticForm, Logistic)
+module.register(RuleForm, Ruled)
 
 
 def form_of(model: Any) -> base.Oracle | None:
-    """The logistic form that a model is by its own weights, so that its explanations are known; None for other models."""
+    """The form that a model is by its own weights, so that its explanations are known; None for other models."""
     found = getattr(model, "module", None)
-    if not isinstance(found, Logistic):
-        return None
-    return base.Oracle(
-        columns=model.card.features,
-        weights=tuple(found.weights.tolist()),
-        bias=found.bias.item(),
-        pairs=tuple(zip(found.left, found.right, found.products.tolist(), strict=True)),
-    )
+    return found.form() if isinstance(found, Logistic | Ruled) else None
 
 
 @adapter("oracle", title="Oracle of a planted world")
@@ -62,4 +132,6 @@ def oracle(spec: Spec, dataset: Dataset) -> TorchModel:
         raise ModelError(f"the oracle reads {form.columns}, the dataset has {dataset.names}")
     logits = replace(spec, model=replace(spec.model, output="logit", classes=()))
     model = wrap(module(form), dataset, logits)
+    if isinstance(form, RuleForm):
+        model = RuledModel(**{each.name: getattr(model, each.name) for each in fields(model)})
     return with_facts(model, family="oracle", kind="oracle", name=f"oracle of the world {spec.data.world!r}")
