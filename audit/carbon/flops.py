@@ -1,8 +1,10 @@
 """Floating-point operations of one forward pass, and a list of what was not counted.
 
-Counted are matrix products, convolutions and attention, as one multiplication and one addition each. The count is
-taken on a copy without data (torch's "meta" device), where fused kernels that no counter knows fall apart into what
-they are made of; a module that cannot go there runs as a copy on its own device with those kernels switched off.
+Counted are matrix products, convolutions and attention, as one multiplication and one addition each, and distances
+between rows, as a subtraction, a multiplication and an addition a coordinate. The count is taken on a copy without
+data (torch's "meta" device), where fused kernels that no counter knows fall apart into what they are made of; a module
+that cannot go there, as one whose path depends on the data, runs as a copy on its own device with those kernels
+switched off: then the operations of the path that these rows take are counted.
 """
 
 from __future__ import annotations
@@ -72,12 +74,13 @@ def _mode(counted: Counter[str], uncounted: Counter[str]) -> Any:
     from torch.utils.flop_counter import flop_registry
 
     aten = torch.ops.aten
-    vectors = {aten.mv: _of_first, aten.dot: _of_first, aten.addmv: _of_second}  # no formula of torch's own
+    own = {aten.mv: _of_first, aten.dot: _of_first, aten.addmv: _of_second}  # no formula of torch's own
+    own |= {aten._cdist_forward: _of_distances, aten._euclidean_dist: _of_distances}
 
     class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = kwargs or {}
-            formula = flop_registry.get(func.overloadpacket, vectors.get(func.overloadpacket))
+            formula = flop_registry.get(func.overloadpacket, own.get(func.overloadpacket))
             if formula is None:
                 with self:
                     parts = func.decompose(*args, **kwargs)
@@ -99,6 +102,11 @@ def _of_first(first: Tensor, *rest: Any, **options: Any) -> int:
 
 def _of_second(first: Tensor, second: Tensor, *rest: Any, **options: Any) -> int:
     return 2 * second.numel()
+
+
+def _of_distances(first: Tensor, second: Tensor, *rest: Any, **options: Any) -> int:
+    """3 d for each pair of rows of first (..., n, d) and second (..., m, d); batches are of the result's shape."""
+    return 3 * int(options["out_val"].numel()) * first.shape[-1]
 
 
 _MOVES = frozenset(
