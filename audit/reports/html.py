@@ -18,7 +18,7 @@ from audit.drawing import format as fmt
 from audit.drawing import pictures, svg
 from audit.drawing.format import Figure
 from audit.registry import renderer
-from audit.reports import arrange, boards, sources, words
+from audit.reports import arrange, boards, instruments, sources, words
 from audit.reports.arrange import Panel, Slot
 from audit.reports.boards import Overview, TradeOff
 
@@ -76,6 +76,7 @@ def _environment() -> Environment:
         "words": words,
         "arrange": arrange,
         "boards": boards,
+        "instruments": instruments,
         "marks": fmt.MARKS,
         "draw": _draw,
         "draw_curve": _draw_curve,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from audit.core import Measure, Report
 from audit.drawing import format as fmt
 from audit.registry import renderer
-from audit.reports import arrange, words
+from audit.reports import arrange, instruments, words
 from audit.reports.arrange import Panel, Shelf
 
 LIMIT = 1024 * 1024  # bytes that a step summary may have
@@ -131,6 +131,10 @@ def _panel_rows(panel: Panel) -> Iterator[tuple[str, ...]]:
 
 
 def _tail(report: Report) -> Iterator[str]:
+    quotes = [(check, instruments.quote(report, check)) for check, _ in instruments.told(report)]
+    if quotes and report.calibration:
+        yield f"## How far to trust the checks on models of the family {code(report.calibration.family)}"
+        yield "\n".join(f"- {code(check)}: {text(words.plain(quote), 600)}" for check, quote in quotes)
     if report.not_tested:
         yield "## What was not tested"
         yield "\n".join(f"- {text(left_out.topic)}: {text(left_out.why, 600)}" for left_out in report.not_tested)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +31,6 @@ from audit.engine import Progress, silent
 from audit.subject import assemble
 from audit.workflows.population import TRUTHS, population
 
-POPULATION = 200_000  # people whom the truth is counted over
 SHIPPED = Path(__file__).resolve().parents[1] / "models" / "calibrations"
 FOLDER = "calibration"  # beside a configuration: what was calibrated here comes before what is shipped
 SLOW = "explain."  # checks that only some of the audits run
@@ -41,16 +39,21 @@ Key = tuple[str, str, tuple[tuple[str, str], ...]]  # check, measure, slice
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How much is done: models (seeds), audits of each, those of them with explanations, people in training and audit."""
+    """How much is done: models (seeds), audits of each, those of them with explanations, people in training and audit.
+
+    population: people whom the truth is counted over. enumerated: of them, those whose Shapley values are enumerated.
+    """
 
     seeds: int = 20
     audits: int = 10
     explained: int = 3
     rows: int = 2000
     training: int = 8000
+    population: int = 200_000
+    enumerated: int = 768
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "audits", "rows", "training"):
+        for name in ("seeds", "audits", "rows", "training", "population", "enumerated"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}: 1 or more, got {getattr(self, name)}")
         if not 0 <= self.explained <= self.audits:
@@ -122,8 +125,9 @@ def _read_model(
     """What the audits of one model read, added to `readings`."""
     people = population(
         model,
-        world.draw(POPULATION, stream(seed, "calibrate.population")),
+        world.draw(plan.population, stream(seed, "calibrate.population")),
         threshold=spec.data.threshold,
+        enumerated=plan.enumerated,
         rng=stream(seed, "calibrate.truth"),
     )
     truth = {
@@ -182,17 +186,22 @@ def _figure(check: str, name: str, by: tuple[str, ...], gap: bool, found: Sequen
         by=by,
         gap=gap,
         unit=found[0].measure.unit,
-        truth=float(truth.mean()),
-        read=float(read.mean()),
-        bias=float(apart.mean()),
-        error=float(np.sqrt((apart**2).mean())),
-        within=float(np.quantile(np.abs(apart), 0.95)),
+        truth=_short(truth.mean()),
+        read=_short(read.mean()),
+        bias=_short(apart.mean()),
+        error=_short(np.sqrt((apart**2).mean())),
+        within=_short(np.quantile(np.abs(apart), 0.95)),
         readings=len(found),
-        coverage=float(np.mean(held)) if held else None,
-        coverage_interval=Interval(low=float(low), high=float(high), level=level, method="Wilson") if held else None,
+        coverage=_short(np.mean(held)) if held else None,
+        coverage_interval=Interval(low=_short(low), high=_short(high), level=level, method="Wilson") if held else None,
         trials=len(held),
         note="" if held else "the check states no interval",
     )
+
+
+def _short(number: Any) -> float:
+    """Six digits: more would be noise in every report that quotes it."""
+    return float(f"{float(number):.6g}")
 
 
 # ------------------------------------------------------------------------------------------- kept and found again
@@ -214,11 +223,6 @@ def known(family: str, base: Path | None = None) -> Calibration | None:
     folders = [SHIPPED] if base is None else [base / FOLDER, SHIPPED]
     path = next((folder / f"{family}.json" for folder in folders if (folder / f"{family}.json").is_file()), None)
     return None if path is None else codec.read_calibration(path)
-
-
-def options_text(options: Mapping[str, Any]) -> str:
-    """Options as they are typed: "rule=feedback_alignment, epochs=5"."""
-    return ", ".join(f"{name}={json.dumps(value).strip(chr(34))}" for name, value in options.items())
 
 
 def of_model(model: Model | None, spec: Spec, base: Path | None = None) -> Calibration | None:

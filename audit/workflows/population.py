@@ -19,14 +19,17 @@ from audit.data.tabular import Tabular
 
 Where = Mapping[str, str]
 Fact = tuple[str, Where, float]  # measure, slice, truth
-EXPLAINED, BEHIND = 768, 96  # people whose Shapley values are enumerated, and people behind them
+BEHIND = 96  # people behind those whose Shapley values are enumerated
 MOST_FEATURES = 10  # 2^10 coalitions
 SHAKEN = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Population:
-    """People of a world and a model's answers: y, score, decision, twin's score (n,), codes of each attribute."""
+    """People of a world and a model's answers: y, score, decision, twin's score (n,), codes of each attribute.
+
+    enumerated: how many of them have their Shapley values enumerated.
+    """
 
     model: Model
     inputs: Tabular
@@ -35,6 +38,7 @@ class Population:
     twin: Floats | None
     groups: Mapping[str, Codes]
     threshold: float
+    enumerated: int
     rng: np.random.Generator
 
     @property
@@ -50,7 +54,9 @@ class Population:
                 yield {name: level}, codes.values == code
 
 
-def population(model: Model, data: Dataset, *, threshold: float, rng: np.random.Generator) -> Population:
+def population(
+    model: Model, data: Dataset, *, threshold: float, rng: np.random.Generator, enumerated: int = 768
+) -> Population:
     """The people of a dataset drawn from a world, answered by the model."""
     assert isinstance(data.inputs, Tabular)
     assert data.y is not None
@@ -62,6 +68,7 @@ def population(model: Model, data: Dataset, *, threshold: float, rng: np.random.
         twin=None if data.twin is None else model.predict(data.twin),
         groups=data.groups,
         threshold=threshold,
+        enumerated=enumerated,
         rng=rng,
     )
 
@@ -290,8 +297,8 @@ def _permutation(people: Population) -> Iterator[Fact]:
 def _importance(people: Population) -> Iterator[Fact]:
     if len(people.inputs.columns) > MOST_FEATURES:
         return
-    drawn = people.rng.choice(len(people.y), EXPLAINED + BEHIND, replace=False)
-    rows, behind = (people.inputs.take(part) for part in np.split(drawn, [EXPLAINED]))
+    drawn = people.rng.choice(len(people.y), people.enumerated + BEHIND, replace=False)
+    rows, behind = (people.inputs.take(part) for part in np.split(drawn, [people.enumerated]))
     found = np.abs(shapley_by_enumeration(people.model, rows, behind)).mean(axis=0)
     for name, value in zip(people.inputs.columns, found, strict=True):
         yield "mean_abs_shap", {"feature": name}, float(value)

@@ -101,18 +101,13 @@ def listing(progress: Progress = silent) -> list[tuple[str, str, str, str, int, 
     for done, (id, entry) in enumerate(families.items()):
         progress(done, len(families), f"counting {id}")
         spec = wanted(Spec(), entry.facts["world"], entry.facts["knobs"], id)
-        model = trained(id, _drawn(spec, LITTLE, 0, "zoo.listing"), spec, options=_hasty(entry.params))
+        model = trained(id, _drawn(spec, LITTLE, 0, "zoo.listing"), spec)
         offers = ", ".join(sorted(model.offers)) or "none"
         knobs = ", ".join(f"{name} = {value:g}" for name, value in entry.facts["knobs"].items())
         world = f"{entry.facts['world']} ({knobs})" if knobs else entry.facts["world"]
         rows.append((id, entry.title, ", ".join(entry.sources), world, model.card.parameters or 0, offers))
     progress(len(families), len(families), "done")
     return rows
-
-
-def _hasty(params: Mapping[str, Any]) -> Mapping[str, Any]:
-    """One epoch: the number of parameters does not depend on how long a model is trained."""
-    return {name: 1 for name in ("epochs",) if name in params}
 
 
 def _drawn(spec: Spec, rows: int, seed: int, purpose: str) -> Any:

@@ -1,0 +1,97 @@
+"""The zoo's commands, on a family that trains in a moment."""
+
+import json
+
+import pytest
+
+from audit import cli, codec, registry
+from audit.core import UsageError
+from audit.workflows import commands, zoo
+
+QUICK = ["--training", "1500", "--rows", "400"]
+
+
+def test_a_name_carries_options():
+    wish = zoo.named('mlp:hidden=[8,4],epochs=3')
+    assert wish.id == "mlp"
+    assert wish.options == {"hidden": [8, 4], "epochs": 3}
+    assert str(wish) == "mlp:hidden=[8, 4],epochs=3"
+    assert "/" not in zoo.named("mlp").folder
+    assert zoo.Named(id="mlp", options={"x": "../../etc"}).folder.startswith("mlp-x-..")
+    assert "/" not in zoo.Named(id="mlp", options={"x": "../../etc"}).folder
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mlq", "no family 'mlq'.*did you mean 'mlp'"),
+        ("mlp:epoch=3", "no option 'epoch'.*did you mean 'epochs'"),
+        ("mlp:epochs", "no option 'epochs'; options, as NAME=VALUE"),
+        ("mlp:seed=3", "no option 'seed'"),
+    ],
+)
+def test_what_is_not_there_is_named(text, message):
+    with pytest.raises(UsageError, match=message):
+        zoo.named(text)
+
+
+def test_families_are_named_or_all_are_meant():
+    assert {wish.id for wish in commands.wishes([], everything=True)} == set(registry.entries("families"))
+    with pytest.raises(UsageError, match="not both"):
+        commands.wishes(["mlp"], everything=True)
+    with pytest.raises(UsageError, match="one or more families"):
+        commands.wishes([])
+
+
+def test_train_keeps_a_model_that_audit_run_can_audit(tmp_path, capsys):
+    asked = ["zoo", "train", "mlp", "--out", str(tmp_path), "--training", "4000", "--threads", "1", "-q"]
+    assert cli.main(asked) == 0
+    printed = capsys.readouterr().out
+    assert "AUC" in printed
+    assert "no NO" not in printed
+    folder = tmp_path / "mlp"
+    assert {each.name for each in folder.iterdir()} == {"model.safetensors", "card.json", "audit.toml"}
+    card = json.loads((folder / "card.json").read_text())
+    assert card["trained"]["rows"] == "4000"
+    only = ["--only", "performance,fairness.selection"]
+    assert cli.main(["run", str(folder / "audit.toml"), *only, "--out", str(tmp_path / "out"), "-q"]) == 0
+    record = codec.read_record(tmp_path / "out" / "result.json")
+    assert record.subject.model.family == "mlp"
+    assert record.subject.model.trained["rows"] == "4000"
+
+
+def test_a_broken_promise_is_told_by_the_exit_code(tmp_path, capsys):
+    assert cli.main(["zoo", "train", "mlp:epochs=1,rate=1e-7", "--out", str(tmp_path), *QUICK, "-q"]) == 1
+    assert "NO" in capsys.readouterr().out
+
+
+def test_compare_puts_models_side_by_side(tmp_path, capsys):
+    asked = ["zoo", "compare", "mlp", "mlp:epochs=1", "--out", str(tmp_path), *QUICK, "-q"]
+    assert cli.main(asked) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["mlp", "mlp:epochs=1"]
+    record = codec.read_record(tmp_path / "result.json")
+    (outcome,) = record.outcomes
+    table = next(piece for piece in outcome.evidence if piece.kind == "table")
+    assert [row[0] for row in table.rows] == ["mlp", "mlp:epochs=1"]
+    assert None not in table.rows[0]
+    own = codec.read_record(tmp_path / "mlp" / "result.json")
+    auc = next(m for o in own.outcomes for m in o.evidence if o.check == "performance.overall" and m.name == "auc")
+    assert dict(zip(table.columns, table.rows[0], strict=True))["AUC"] == auc.value
+    assert "Models side by side" in (tmp_path / "report.html").read_text()
+    for names in (["mlp"], ["mlp", "mlp"]):
+        assert cli.main(["zoo", "compare", *names, "-q"]) == 2
+    told = capsys.readouterr().err
+    assert "two models or more" in told
+    assert "names a model twice" in told
+
+
+def test_the_list_tells_paper_world_parameters_and_offers(capsys):
+    assert cli.main(["zoo", "list", "-q"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["family", "what", "it", "is", "sources", "world", "offers", "parameters"]
+    mlp = next(line for line in lines if line.startswith("mlp "))
+    assert "rumelhart1986" in mlp
+    assert "credit" in mlp
+    assert "gradients" in mlp
+    assert "4,737" in mlp
