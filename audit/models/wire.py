@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import http.client
 import ipaddress
 import json
 import math
+import socket
 import ssl
 import threading
 import time
@@ -33,7 +35,7 @@ class Address:
     port: int | None
     path: str
 
-    def connect(self, timeout: float) -> http.client.HTTPConnection:
+    def connection(self, timeout: float) -> http.client.HTTPConnection:
         """A connection that is not open yet."""
         if self.secure:
             return http.client.HTTPSConnection(
@@ -79,13 +81,13 @@ class _Again(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class Wire:
-    """How rows travel; `lock` guards what its threads share, under_way are the open connections and when their time is up."""
+    """How rows travel; `lock` guards what its threads share, under_way are the open sockets and when their time is up."""
 
     http: HttpSpec
     address: Address
     token: str | None
     lock: Any = field(default_factory=threading.Lock)
-    under_way: dict[http.client.HTTPConnection, float] = field(default_factory=dict)
+    under_way: dict[socket.socket, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.token and not self.address.secure and not self.address.nearby:
@@ -116,9 +118,10 @@ class Wire:
         """End the requests whose time is up, or all of them."""
         now = time.monotonic()
         with self.lock:
-            for connection, end in self.under_way.items():
+            for each, end in self.under_way.items():
                 if everything or now > end:
-                    _cut(connection)
+                    with contextlib.suppress(OSError):  # it ended by itself
+                        socket.socket.shutdown(each, socket.SHUT_RDWR)  # wakes its reader, under TLS as well
 
     @property
     def _name(self) -> str:
@@ -131,16 +134,17 @@ class Wire:
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         end = time.monotonic() + self.http.timeout
-        connection = self.address.connect(self.http.timeout)
-        with self.lock:
-            self.under_way[connection] = end
+        connection, sock = self.address.connection(self.http.timeout), None
         try:
             connection.connect()
+            with self.lock:
+                sock = connection.sock  # the connection itself may let go of it
+                self.under_way[sock] = end
             if halt.is_set():
                 raise Stopped("the requests were stopped")
             connection.request("POST", self.address.path, body=body, headers=headers)
-            response = connection.getresponse()
-            content = _content(response, HEAD + PER_ROW * len(rows))
+            with contextlib.closing(connection.getresponse()) as response:
+                content = _content(response, HEAD + PER_ROW * len(rows))
         except ssl.SSLCertVerificationError as error:
             raise ModelError(f"{self._name}: its certificate cannot be trusted: {error.verify_message}") from error
         except (OSError, http.client.HTTPException) as error:
@@ -149,7 +153,7 @@ class Wire:
             raise _Again(f"{type(error).__name__}: {error}") from error
         finally:
             with self.lock:
-                self.under_way.pop(connection, None)
+                self.under_way.pop(sock, None)
             connection.close()
         self._refuse(response, content, len(rows))
         return content
@@ -212,15 +216,6 @@ def _content(response: http.client.HTTPResponse, most: int) -> bytes:
     if response.length:
         raise http.client.IncompleteRead(b"", response.length)
     return b"".join(parts)
-
-
-def _cut(connection: http.client.HTTPConnection) -> None:
-    """Wakes the thread that reads from a connection."""
-    try:
-        if connection.sock is not None:
-            connection.sock.shutdown(2)
-    except OSError:
-        pass  # it ended by itself
 
 
 def _wait(header: str | None) -> float | None:
