@@ -1,0 +1,1 @@
+"""Logic beside networks: what clauses may ask, proofs, and formulas as losses."""
