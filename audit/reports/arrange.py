@@ -42,6 +42,7 @@ READING: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
                 "fairness.small_groups",
                 "fairness.missing",
                 "fairness.representation",
+                "fairness.routing",
             ),
         ),
         (

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from audit import codec
-from audit.core import Curve, Report
+from audit.core import Calibration, Curve, Report
 from audit.drawing import format as fmt
 from audit.drawing import pictures, svg
 from audit.drawing.format import Figure
@@ -52,6 +52,14 @@ def render(report: Report) -> str:
         methods=_methods(shown),
         digest=hashlib.sha256(codec.dumps(report).encode()).hexdigest(),
     )
+
+
+def calibration(found: Calibration) -> str:
+    """A calibration as a page of its own, with the section that reports quote."""
+    say, _ = _speaker()
+    numbers = itertools.count(1)
+    page = _environment().get_template("calibration.html.j2")
+    return page.render(found=found, say=say, number=lambda: next(numbers))
 
 
 @functools.cache

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from markupsafe import Markup
 
 from audit import stats
-from audit.core import Calibrated, Report
+from audit.core import Calibrated, Calibration
 from audit.drawing import format as fmt
 from audit.drawing import svg
 from audit.drawing.format import Figure
@@ -16,14 +14,10 @@ from audit.drawing.svg import Row
 Words = tuple[str | Figure, ...]
 
 
-def _figures(report: Report) -> Iterator[tuple[int, Calibrated]]:
-    return enumerate(report.calibration.figures if report.calibration else ())
-
-
-def told(report: Report) -> tuple[tuple[str, tuple[tuple[int, Calibrated], ...]], ...]:
+def told(calibration: Calibration) -> tuple[tuple[str, tuple[tuple[int, Calibrated], ...]], ...]:
     """(check, its numbered figures) of every check that was calibrated."""
     found: dict[str, list[tuple[int, Calibrated]]] = {}
-    for place, figure in _figures(report):
+    for place, figure in enumerate(calibration.figures):
         found.setdefault(figure.check, []).append((place, figure))
     return tuple((check, tuple(figures)) for check, figures in found.items())
 
@@ -40,9 +34,10 @@ def number(value: float, unit: str, place: int, name: str) -> Figure:
     return Figure(text=fmt.value(value, unit), number=value, ref=f"/calibration/figures/{place}/{name}")
 
 
-def quote(report: Report, check: str) -> Words:
+def quote(calibration: Calibration | None, check: str) -> Words:
     """How well the check reads reference models of this family, of its most telling figure; () where nothing is known."""
-    own = [(place, figure) for place, figure in _figures(report) if figure.check == check]
+    figures = calibration.figures if calibration else ()
+    own = [(place, figure) for place, figure in enumerate(figures) if figure.check == check]
     if not own:
         return ()
     place, figure = min(own, key=lambda item: (not item[1].gap, len(item[1].by), item[0]))
@@ -67,13 +62,10 @@ def _name(check: str) -> str:
     return name.replace("_", " ") if name != "overall" else room
 
 
-def picture(report: Report) -> Markup:
+def picture(calibration: Calibration) -> Markup:
     """The share of intervals that held the truth, one row a check, beside the level that they promise."""
-    calibration = report.calibration
-    if calibration is None:
-        return Markup("")
     rows = []
-    for check, figures in told(report):
+    for check, figures in told(calibration):
         sure = [figure for _, figure in figures if figure.coverage is not None]
         trials = sum(figure.trials for figure in sure)
         if trials:

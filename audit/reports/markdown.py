@@ -131,9 +131,10 @@ def _panel_rows(panel: Panel) -> Iterator[tuple[str, ...]]:
 
 
 def _tail(report: Report) -> Iterator[str]:
-    quotes = [(check, instruments.quote(report, check)) for check, _ in instruments.told(report)]
-    if quotes and report.calibration:
-        yield f"## How far to trust the checks on models of the family {code(report.calibration.family)}"
+    if report.calibration:
+        known = report.calibration
+        quotes = [(check, instruments.quote(known, check)) for check, _ in instruments.told(known)]
+        yield f"## How far to trust the checks on models of the family {code(known.family)}"
         yield "\n".join(f"- {code(check)}: {text(words.plain(quote), 600)}" for check, quote in quotes)
     if report.not_tested:
         yield "## What was not tested"

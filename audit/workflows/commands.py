@@ -153,12 +153,17 @@ def calibrate_families(
 ) -> int:
     """Calibrate families and keep what was found."""
     from audit.core import Spec
+    from audit.reports import html
+    from audit.reports.render import write
 
     for wish in asked:
         with _progress(quiet) as progress:
             found = calibrate.calibrate(wish.id, plan=plan, options=wish.options, spec=Spec(run=run), progress=progress)
         sys.stdout.write(told(found))
-        _wrote(calibrate.save(found, out))
+        page = out / f"{found.family}.html"
+        path = calibrate.save(found, out)
+        write(html.calibration(found), page)
+        _wrote(path, page)
     return 0
 
 
