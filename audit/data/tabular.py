@@ -50,3 +50,14 @@ class Tabular:
         if name in self.integers and not missing.any() and (column == np.rint(column)).all():
             return column.astype(np.int64)
         return column
+
+
+def noisy_columns(inputs: Tabular) -> Floats:
+    """Standard deviation (d,) of each column that takes noise: numbers of more than two values; 0 for the others."""
+    spread = np.zeros(inputs.values.shape[1])
+    for index, name in enumerate(inputs.columns):
+        column = inputs.values[:, index]
+        there = column[np.isfinite(column)]
+        if name not in inputs.categories and len(np.unique(there)) > 2:
+            spread[index] = there.std()
+    return spread

@@ -69,6 +69,7 @@ READING: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
                 "explain.dependence",
                 "explain.ale",
                 "explain.interactions",
+                "explain.rules",
                 "explain.surrogate_tree",
                 "explain.prototypes",
             ),

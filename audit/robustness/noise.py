@@ -23,7 +23,7 @@ from audit.core import (
     Subject,
     UsageError,
 )
-from audit.data.tabular import Tabular
+from audit.data.tabular import Tabular, noisy_columns
 from audit.registry import check
 
 _WILSON = "Wilson, a row counted once"
@@ -97,17 +97,6 @@ def _tabular(subject: Subject) -> tuple[Model, Tabular]:
     if subject.model is None or not isinstance(subject.data.inputs, Tabular):
         raise NotApplicable("noise is added to tabular inputs of a model that answers new ones")
     return subject.model, subject.data.inputs
-
-
-def noisy_columns(inputs: Tabular) -> Floats:
-    """Standard deviation (d,) of each column that takes noise, 0 for the others."""
-    spread = np.zeros(inputs.values.shape[1])
-    for index, name in enumerate(inputs.columns):
-        column = inputs.values[:, index]
-        there = column[np.isfinite(column)]
-        if name not in inputs.categories and len(np.unique(there)) > 2:
-            spread[index] = there.std()
-    return spread
 
 
 def decide(scores: Floats, threshold: float) -> Ints:

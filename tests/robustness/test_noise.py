@@ -8,7 +8,8 @@ from little_models import Plain, codes, context, sigmoid, subject, table
 from scipy.stats import binomtest
 
 from audit.core import Curve, Measure, NotApplicable, UsageError
-from audit.robustness.noise import decide, noise, noisy_columns
+from audit.data.tabular import noisy_columns
+from audit.robustness.noise import decide, noise
 
 
 def made(n=2000, seed=0, *, labels=True, weights=None, groups=True, function=None):

@@ -43,7 +43,9 @@ class Autoencoder(Reference):
         self.noise, self.tied = noise, tied
         widths = [self.encoder.width, *hidden, width]
         self.inwards = _stack(widths)
-        self.outwards = _Back(self.inwards[0]) if tied else _stack(widths[::-1])
+        first = self.inwards[0]
+        assert isinstance(first, nn.Linear)
+        self.outwards = _Back(first) if tied else _stack(widths[::-1])
 
     def reconstruct(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Encoded rows (n, w) of raw rows (n, d), and what is given back of them (n, w)."""

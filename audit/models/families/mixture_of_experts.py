@@ -45,7 +45,8 @@ class Mixture(Reference):
         kept = torch.zeros_like(gates).scatter(1, gates.topk(self.top, dim=1).indices, 1.0)
         if self.training:
             self.imbalance = gates.shape[1] / self.top * (kept.mean(dim=0) * gates.mean(dim=0)).sum()
-        return gates * kept
+        weights: Tensor = gates * kept
+        return weights
 
     def routes(self, x: Tensor) -> Tensor:
         """The weight (n, experts) of each expert in the answer to raw rows (n, d)."""
@@ -55,7 +56,7 @@ class Mixture(Reference):
         """Logits (n,) of raw rows (n, d)."""
         z = self.encoder(x)
         gates = self.gates(z)
-        logits = z.new_zeros(len(z))
+        logits: Tensor = z.new_zeros(len(z))
         for index, expert in enumerate(self.experts):
             rows = gates[:, index].nonzero()[:, 0]
             if len(rows):
