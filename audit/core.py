@@ -62,7 +62,7 @@ Need = (
     | Offer
 )
 Grade = Literal["computed", "A", "B", "C", "D", "E"]
-View = Literal["table", "bars", "waterfall", "beeswarm", "tokens", "image", "matrix"]
+View = Literal["table", "bars", "waterfall", "beeswarm", "tokens", "image", "matrix", "trace"]
 Better = Literal["higher", "lower", "zero", "one", "none"]
 Status = Literal["done", "not_applicable", "error", "stopped"]
 Judgement = Literal["pass", "fail", "inconclusive", "undefined", "not_tested", "error"]

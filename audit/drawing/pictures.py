@@ -1,4 +1,4 @@
-"""The picture that a table is made for: bars, waterfall, beeswarm, coloured tokens, image, matrix.
+"""The picture that a table is made for: bars, waterfall, beeswarm, coloured tokens, image, matrix, trace.
 
 Every drawing has a text alternative, and the table that it was made from stands beside it with the figures.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import groupby
 
 from markupsafe import Markup, escape
 
@@ -33,6 +34,7 @@ def draw(table: Table) -> Markup:
         "tokens": tokens,
         "image": image,
         "matrix": matrix,
+        "trace": traced,
     }
     if table.view not in drawers or not table.rows:
         return Markup("")
@@ -214,3 +216,35 @@ def matrix(table: Table) -> Markup:
             parts.append(f'<text x="{x}" y="{y}" transform="rotate(-60 {x} {y})">{escape(fmt.fit(name, 9))}</text>')
     desc = f"{len(names)} by {wide} shades, the darkest {fmt.value(most)} in size; the table has the figures."
     return svg.frame(top + cell * len(values) + 6, table.title, desc, "".join(parts), "matrix")
+
+
+def traced(table: Table) -> Markup:
+    """Columns clause, condition, threshold, value, held, clause then: a block a clause, a tick or a cross a condition.
+
+    Beside a clause that fires stands a bar, light where it accepts and dark where it denies.
+    """
+    y, parts, told = TOP - 4.0, [], []
+    for clause, lines in groupby(table.rows, key=lambda row: str(row[0])):
+        asked = list(lines)
+        fires, denies = asked[0][5] == "fires", clause.endswith("denies")
+        head = f"Clause {clause}: {asked[0][5]}"
+        told.append(head)
+        parts.append(f'<text class="{"k" if fires else "u"}" x="14" y="{svg.short(y + 13)}">{escape(head)}</text>')
+        if fires:
+            height = svg.short(ROW * (len(asked) + 1) - 4)
+            kind = "up" if denies else "b"
+            parts.append(f'<rect class="{kind}" x="2" y="{svg.short(y)}" width="5" height="{height}"/>')
+        for k, row in enumerate(asked, 1):
+            parts.append(_answer(row, y + ROW * k))
+        y += ROW * (len(asked) + 1) + 6
+    return svg.frame(y, table.title, "; ".join(told), "".join(parts), "trace")
+
+
+def _answer(row: Sequence[Cell], y: float) -> str:
+    """One condition: a tick or a cross, what is asked, and the value it was asked of."""
+    shape = "l3 4 6-9" if row[4] == "yes" else "m0-4l8 8m0-8l-8 8"
+    mark = f'<path class="w" d="M16 {svg.short(y + 9)}{shape}"/>'
+    asked = escape(fmt.fit(fmt.one_line(str(row[1])), 34))
+    value = "" if row[3] is None else escape(fmt.fit(fmt.one_line(fmt.cell(row[3])), 18))
+    base = svg.short(y + 13)
+    return f'{mark}<text x="34" y="{base}">{asked}</text><text class="l" x="{svg.RIGHT}" y="{base}">{value}</text>'

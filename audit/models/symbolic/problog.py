@@ -5,8 +5,12 @@ from __future__ import annotations
 import importlib
 import math
 import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
@@ -172,16 +176,30 @@ def chances(program: Program) -> Chances:
     return Chances(accepted=values.get(DECISION, 0.0), clauses=tuple(values.get(name, 0.0) for name in names[1:]))
 
 
-def proofs(program: Program) -> tuple[Proof, ...]:
-    """Disjoint proofs that the row is accepted, the most probable first; their probabilities add up to the whole."""
-    source = _problog("problog.program").PrologString(program.text + f"query({DECISION}).\n")
-    database = _problog("problog.engine").DefaultEngine().prepare(source)
-    told: list[str] = []
-    _problog("problog.kbest").KBestFormula.create_from(database, label_all=True).evaluate(explain=told)
+def proofs(program: Program, *, seconds: float = 60.0) -> tuple[Proof, ...]:
+    """Disjoint proofs that the row is accepted, the most probable first; their probabilities add up to the whole.
+
+    `problog explain` finds them, in a process and a folder of its own: its solver writes files where it stands. Raises
+    UsageError where problog is not installed, or has not ended after so many seconds.
+    """
+    _problog("problog")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rules.pl"
+        path.write_text(program.text + f"query({DECISION}).\n", encoding="utf-8")
+        command = [sys.executable, "-m", "problog", "explain", str(path)]
+        try:
+            told = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, timeout=seconds, check=True, encoding="utf-8"
+            )
+        except subprocess.TimeoutExpired:
+            raise UsageError(f"problog explain: no answer within {seconds:g} seconds; raise `seconds`") from None
+        except subprocess.CalledProcessError as error:
+            raise UsageError(f"problog explain: {error.stderr or error.stdout}") from None
+    lines = told.stdout.partition("Proofs\n")[2].partition("Probabilities\n")[0].splitlines()
     found = [
-        _proof(line.partition("%")[0], program.facts)
-        for line in told
-        if line.startswith(DECISION) and ":- fail" not in line
+        _proof(each.partition("%")[0], program.facts)
+        for each in lines
+        if each.startswith(DECISION) and ":- fail" not in each
     ]
     return tuple(sorted(found, key=lambda proof: -proof.probability))
 
