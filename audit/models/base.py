@@ -15,6 +15,7 @@ from audit.data.images import Images
 from audit.data.tables import listed
 from audit.data.tabular import Tabular
 from audit.data.texts import Texts
+from audit.models.offering import Offering
 
 Answer = Callable[[Any], Any]
 TOLERANCE = 1e-4  # how far a row of probabilities may be from summing to 1
@@ -30,7 +31,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wrapped:
+class Wrapped(Offering):
     """A model that answers and shows nothing of its inside; `answer` maps a batch of inputs to raw outputs."""
 
     card: Card

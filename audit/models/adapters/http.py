@@ -19,6 +19,7 @@ from audit.core import BudgetSpent, Card, Dataset, Floats, HttpSpec, ModelError,
 from audit.data.tabular import Tabular
 from audit.models.base import Reading, array, class_order, predict
 from audit.models.columns import table_of
+from audit.models.offering import Offering
 from audit.models.side_by_side import asked
 from audit.models.wire import Wire, endpoint
 from audit.registry import adapter
@@ -42,7 +43,7 @@ class _Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
+class Service(Offering):
     """A service behind the protocol: rows as JSON to {"predictions": [...]}, every distinct row asked once in a run."""
 
     card: Card

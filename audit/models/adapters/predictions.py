@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from audit.core import Card, Dataset, Floats, ModelError, Offer, Spec
 from audit.models.base import Reading, array, scored
+from audit.models.offering import Offering
 from audit.registry import adapter
 
 Key = NDArray[np.void]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class Recorded(Offering):
     """Scores by the hash of their row: keys (m,) of 16 bytes in order, scores (m,), NaN where equal rows were scored apart."""
 
     card: Card

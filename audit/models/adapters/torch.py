@@ -28,6 +28,7 @@ from audit.models.first_layer import FirstLayer, first_layer
 from audit.models.kinship import reference_of
 from audit.models.layers import Layers, opened
 from audit.models.modes import evaluating
+from audit.models.offering import Offering
 from audit.registry import adapter
 
 TYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -35,7 +36,7 @@ HALF = ("bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TorchModel:
+class TorchModel(Offering):
     """A torch module behind the protocol; `module` lies on `device` and is open to be counted and differentiated."""
 
     card: Card
