@@ -8,7 +8,7 @@ from math import factorial, inf
 import numpy as np
 
 from audit.core import DataError, Floats
-from audit.data.rules import Clause, Rules
+from audit.data.rules import Clause, Literal, Rules
 
 Box = tuple[
     tuple[int, float, float], ...
@@ -30,12 +30,20 @@ def _union(clauses: Iterable[Clause]) -> Boxes:
     for clause in clauses:
         one: Boxes = {(): 1.0}
         for literal in clause.literals:
-            low, high = (literal.threshold, inf) if literal.op == ">" else (-inf, literal.threshold)
-            one = product(one, {((literal.column, low, high),): 1.0})
+            one = product(one, _held(literal))
         found = plus(plus(found, one), product(found, one), -1.0)
         if len(found) > MOST:
             raise DataError(f"rules: at most {MOST} boxes can be summed; {len(found)} overlapping clauses were found")
     return found
+
+
+def _held(literal: Literal) -> Boxes:
+    """Where a literal holds, in rows without missing values."""
+    edge = literal.threshold
+    if literal.op in (">", "<="):
+        return {((literal.column, edge, inf) if literal.op == ">" else (literal.column, -inf, edge),): 1.0}
+    only: Boxes = {((literal.column, float(np.nextafter(edge, -inf)), edge),): 1.0}
+    return only if literal.op == "is" else plus({(): 1.0}, only, -1.0)
 
 
 def plus(left: Boxes, right: Boxes, weight: float = 1.0) -> Boxes:

@@ -10,7 +10,7 @@ from audit.core import DataError, Floats
 from audit.data.tables import listed
 from audit.data.worlds.base import World
 
-POINTS = 500  # corners of a group's curve, by share and again by chance
+POINTS = 501  # corners of a group's curve, by share and again by chance
 # What must not differ: the shares of a group's people (2,), or of its negatives and positives, that are selected.
 CONSTRAINTS: Mapping[str, tuple[str, ...]] = {
     "demographic_parity": ("selection_rate",),

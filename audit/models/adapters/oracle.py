@@ -21,6 +21,8 @@ from audit.registry import adapter
 class Logistic(nn.Module):
     """z @ weights + bias + the weighted products of pairs, a logit (n,), all in float64; z is x, or 1 above a cut."""
 
+    above: Tensor
+
     def __init__(self, form: LogisticForm) -> None:
         super().__init__()
         self.weights = nn.Parameter(torch.tensor(form.weights, dtype=torch.float64))
@@ -42,7 +44,7 @@ class Logistic(nn.Module):
 
     def form(self) -> LogisticForm:
         """What its weights say, as numbers."""
-        cuts = self.get_buffer("above").tolist()
+        cuts = self.above.tolist()
         return LogisticForm(
             columns=self.columns,
             weights=tuple(self.weights.tolist()),
@@ -57,8 +59,9 @@ class Ruled(nn.Module):
 
     def __init__(self, form: RuleForm) -> None:
         super().__init__()
-        self.weights = nn.Parameter(torch.tensor([weight for _, weight in form.parts], dtype=torch.float64))
-        self.bias = nn.Parameter(torch.tensor(form.bias, dtype=torch.float64))
+        weights = [weight for _, weight in form.parts]
+        self.weights = nn.Parameter(torch.tensor(weights, dtype=torch.float64), requires_grad=False)
+        self.bias = nn.Parameter(torch.tensor(form.bias, dtype=torch.float64), requires_grad=False)
         self.columns, self.rules = form.columns, form.rules
         self.parts = [rules for rules, _ in form.parts]
 
@@ -79,8 +82,9 @@ def _accepted(rules: Rules, x: Tensor) -> Tensor:
     for clause in rules.clauses:
         held = torch.ones_like(accepted)
         for literal in clause.literals:
-            above = x[:, literal.column] > literal.threshold
-            held &= above if literal.op == ">" else ~above
+            values = x[:, literal.column]
+            yes = values > literal.threshold if literal.op in (">", "<=") else values == literal.threshold
+            held &= yes if literal.op in (">", "is") else ~yes
         if clause.accepts:
             accepted |= held
         else:
