@@ -1,321 +1,177 @@
-"""What every adapter must do alike, on a model each: order, batches, checks of outputs, nothing left behind."""
+"""What every adapter must do alike, on a model each: order, batches, number types, missing offers, nothing left behind."""
 
-import copy
+import hashlib
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.compose import make_column_transformer
+from adapters import BUILDERS, TABLES, WORLD, Case, Place, net, world
+from little_service import serving
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import nn
 
-from audit.core import Dataset, DataSpec, ModelError, ModelSpec, RunSpec, Spec, Stopped
-from audit.data.readers import from_frame, tabular
-from audit.models.base import Reading, predict
+from audit.core import MissingOffer, ModelError, ModelSpec, RunSpec, Spec
+from audit.data.readers import tabular
 from audit.models.load import load, wrap
+from audit.models.offering import METHODS
+from audit.registry import entries
 
 CPU = RunSpec(device="cpu")
-WORLD = Spec(model=ModelSpec(kind="oracle"), data=DataSpec(world="credit", rows=400), run=CPU)
+NAMES = list(BUILDERS)
+# A graph is one whole: its nodes answer in any order, but never without their neighbours.
+SLICED = [name for name in NAMES if name != "graph"]
 
 
 @pytest.fixture(scope="module")
-def data() -> Dataset:
-    from audit.data.readers import read
+def case(tmp_path_factory):
+    """The case of a name, built once for all tests here."""
+    with serving() as service:
+        place = Place(world(), tmp_path_factory.mktemp("adapters"), service.url)
+        built: dict[str, Case] = {}
 
-    return read(WORLD, None)
+        def of(name: str) -> Case:
+            if name not in built:
+                built[name] = BUILDERS[name](place)
+            return built[name]
 
-
-def net(outputs: int, *, seed: int = 0) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(7, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, outputs))
-
-
-def make(name: str, data: Dataset):
-    x = tabular(data).values
-    logits = replace(WORLD, model=ModelSpec(kind="torch", output="logit"))
-    if name == "oracle":
-        return load(WORLD, data, None)
-    if name.startswith("torch"):
-        return wrap(net(int(name[-1])), data, logits)
-    if name == "sklearn":
-        return wrap(LogisticRegression().fit(x, data.y), data, Spec(run=CPU))
-    if name == "pipeline":
-        return wrap(
-            make_pipeline(StandardScaler(), LogisticRegression()).fit(tabular(data).frame(), data.y),
-            data,
-            Spec(run=CPU),
-        )
-    return wrap(lambda rows: 1 / (1 + np.exp(-rows[:, 0])), data, Spec(run=CPU))
+        yield of
 
 
-ADAPTERS = ["oracle", "torch1", "torch2", "sklearn", "pipeline", "callable"]
+def test_every_adapter_is_here(case):
+    kinds = {case(name).model.card.kind for name in NAMES}
+    assert set(entries("adapters")) - kinds <= {"geometric"}
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
-def test_scores_are_float64_probabilities_of_each_row(name, data):
-    model = make(name, data)
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_are_float64_probabilities_of_each_row(name, case):
+    model, data = case(name).model, case(name).data
     scores = model.predict(data.inputs)
     assert scores.shape == (len(data),)
     assert scores.dtype == np.float64
     assert scores.min() >= 0
     assert scores.max() <= 1
+    assert np.ptp(scores) > 1e-3
     assert model.family
     assert model.family == model.card.family
     assert model.card.classes == data.classes
-    assert model.card.features == data.names
-    assert len(model.card.digest) == 64
+    assert set(model.card.features) <= set(data.names)
+    assert len(model.card.digest) == (0 if name == "http" else 64)  # of a service no weights are seen
+    assert model.card.device == ("elsewhere" if name == "http" else "cpu")
     assert isinstance(model.offers, frozenset)
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
-def test_neither_the_order_of_rows_nor_the_batch_matters(name, data):
-    model = make(name, data)
+@pytest.mark.parametrize("name", NAMES)
+def test_neither_the_order_of_rows_nor_the_batch_matters(name, case):
+    model, data = case(name).model, case(name).data
     scores = model.predict(data.inputs)
     order = np.random.default_rng(0).permutation(len(data))
     np.testing.assert_allclose(model.predict(data.inputs.take(order)), scores[order], atol=1e-6)
-    for size in (1, 7, 399, 400, 10_000):
+    sizes = (1, 7, 399, 400, 10_000) if name in SLICED else (10_000,)
+    for size in sizes:
         small = replace(model, reading=replace(model.reading, batch_size=size))
         np.testing.assert_allclose(small.predict(data.inputs), scores, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
-def test_an_array_is_read_like_a_table_and_left_alone(name, data):
-    model, values = make(name, data), tabular(data).values
+@pytest.mark.parametrize("name", TABLES)
+def test_an_array_is_read_like_a_table_and_left_alone(name, case):
+    model, data = case(name).model, case(name).data
+    values = tabular(data).values
     before = values.copy()
     np.testing.assert_array_equal(model.predict(values), model.predict(data.inputs))
     np.testing.assert_array_equal(values, before)
     assert model.predict(data.inputs.take(np.arange(0))).shape == (0,)
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
-def test_the_global_random_state_stays(name, data):
-    model = make(name, data)
+@pytest.mark.parametrize("name", [name for name in TABLES if name != "predictions"])
+def test_the_number_type_of_the_rows_does_not_matter(name, case):
+    """Whole numbers from -4 to 4 are the same in every type: so are the scores, bit for bit."""
+    model, data = case(name).model, case(name).data
+    whole = np.rint(tabular(data).values[:40])
+    expected = model.predict(whole)
+    for kind in (np.float32, np.int64, np.int32, np.int8):
+        np.testing.assert_array_equal(model.predict(whole.astype(kind)), expected, err_msg=np.dtype(kind).name)
+    np.testing.assert_array_equal(model.predict(np.asfortranarray(whole)), expected)
+    np.testing.assert_array_equal(model.predict(np.repeat(whole, 2, axis=0)[::2]), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_global_random_state_and_the_threads_stay(name, case):
+    model, data = case(name).model, case(name).data
     numpy_state, torch_state = np.random.get_state()[1].copy(), torch.random.get_rng_state()  # noqa: NPY002
+    threads = torch.get_num_threads()
     model.predict(data.inputs)
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
     assert torch.equal(torch.random.get_rng_state(), torch_state)
+    assert torch.get_num_threads() == threads
 
 
-def test_the_digest_changes_with_the_weights_only(data):
-    for name in ("torch1", "sklearn", "oracle"):
-        assert make(name, data).card.digest == make(name, data).card.digest
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_missing_is_named_beside_what_there_is(name, case):
+    model = case(name).model
+    for method, offer in METHODS.items():
+        if offer in model.offers or callable(getattr(type(model), method, None)):
+            continue
+        with pytest.raises(MissingOffer, match=f"does not offer {offer!r}") as caught:
+            getattr(model, method)
+        assert all(repr(each) in str(caught.value) for each in model.offers)
+    assert not hasattr(model, "nothing_of_the_kind")
+
+
+@pytest.mark.parametrize("name", ["oracle", "torch1", "torch2", "xgboost", "onnx", "family", "transformers", "graph"])
+def test_logits_that_are_taken_for_probabilities_are_caught(name, case):
+    model, data = case(name).model, case(name).data
+    assert model.reading.output == "logit"
+    taken = replace(model, reading=replace(model.reading, output="probability"))
+    with pytest.raises(ModelError, match=r'not probabilities.*set model\.output = "logit"'):
+        taken.predict(data.inputs)
+
+
+# ----------------------------------------------------------------------------------------- the user's own module
+def state_of(module: nn.Module) -> tuple:
+    tensors = [*module.parameters(), *module.buffers()]
+    bytes_of = [hashlib.sha256(each.detach().numpy().tobytes()).hexdigest() for each in tensors]
+    hooks = [
+        (len(each._forward_hooks), len(each._forward_pre_hooks), len(each._backward_hooks)) for each in module.modules()
+    ]
+    modes = [each.training for each in module.modules()]
+    return (
+        bytes_of,
+        [each.requires_grad for each in tensors],
+        [each.grad for each in tensors],
+        [each.device for each in tensors],
+        hooks,
+        modes,
+    )
+
+
+@pytest.mark.parametrize("name", ["torch1", "torch2", "family", "transformers", "graph"])
+@pytest.mark.parametrize("training", [True, False])
+def test_the_users_module_is_left_as_it_was(name, training, case):
+    built = case(name)
+    model, data, module = built.model, built.data, built.own
+    frozen = next(module.parameters())
+    frozen.requires_grad_(False)
+    module.train(training)
+    before = state_of(module)
+    try:
+        model.predict(data.inputs)
+        if name != "graph" and "gradients" in model.offers:
+            leaf, forward = model.attribution_point(data.inputs.take(np.arange(3)))
+            torch.autograd.grad(forward(leaf).sum(), leaf)
+        assert state_of(module) == before
+    finally:
+        frozen.requires_grad_(True)
+        module.eval()
+
+
+def test_the_digest_changes_with_the_weights_only(case):
+    data = case("sklearn").data
     spec = replace(WORLD, model=ModelSpec(kind="torch", output="logit"))
+    assert wrap(net(1), data, spec).card.digest == wrap(net(1), data, spec).card.digest
     assert wrap(net(1, seed=1), data, spec).card.digest != wrap(net(1), data, spec).card.digest
+    assert load(WORLD, data, None).card.digest == load(WORLD, data, None).card.digest
     x, rows = tabular(data).values, slice(0, 200)
     forests = [RandomForestClassifier(3, random_state=seed).fit(x[rows], data.y[rows]) for seed in (0, 0, 1)]
     digests = [wrap(forest, data, Spec(run=CPU)).card.digest for forest in forests]
     assert digests[0] == digests[1] != digests[2]
-
-
-# ------------------------------------------------------------------------------------------ outputs that are refused
-LOGIT = Reading(output="logit")
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (lambda x: np.where(np.arange(len(x)) == 2, np.nan, 0.5), "not finite in 1 of 5 rows, first in row 2"),
-        (lambda x: np.full((len(x), 2), np.inf), "not finite in 5 of 5 rows, first in row 0"),
-        (
-            lambda x: np.full(len(x), 1.5),
-            'not probabilities in 5 of 5 rows, first in row 0.*set model.output = "logit"',
-        ),
-        (lambda x: np.full((len(x), 2), 0.4), "not probabilities.*logits"),
-        (lambda x: np.array([[-3.0, 2.0]] * len(x)), "not probabilities"),
-        (lambda x: np.full(len(x) + 1, 0.5), r"shape \(6,\) for 5 rows"),
-        (lambda x: np.full((len(x), 3), 1 / 3), "3 columns, but there are 2 classes"),
-        (lambda x: np.full((len(x), 2, 2), 0.5), r"shape \(5, 2, 2\)"),
-        (lambda x: 0.5, r"shape \(\) for 5 rows"),
-        (lambda x: ["a"] * len(x), "expected numbers"),
-        (lambda x: None, "expected numbers"),
-        (lambda x: np.full(len(x), 0.5, dtype=complex), "expected numbers"),
-        (lambda x: 1 / 0, "the model raised ZeroDivisionError: division by zero"),
-    ],
-)
-def test_bad_outputs_are_named(answer, message):
-    with pytest.raises(ModelError, match=message):
-        predict(answer, np.zeros((5, 2)), Reading())
-
-
-def test_the_cause_of_a_failure_is_chained_and_stopping_passes_through():
-    def fail(_):
-        raise KeyError("lost")
-
-    with pytest.raises(ModelError, match="KeyError") as caught:
-        predict(fail, np.zeros((5, 2)), Reading())
-    assert isinstance(caught.value.__cause__, KeyError)
-
-    def stop(_):
-        raise Stopped("deadline")
-
-    with pytest.raises(Stopped):
-        predict(stop, np.zeros((5, 2)), Reading())
-
-
-@pytest.mark.parametrize("error", [MemoryError, torch.cuda.OutOfMemoryError])
-def test_a_batch_too_large_for_the_memory_is_halved(error):
-    asked = []
-
-    def narrow(x):
-        asked.append(len(x))
-        if len(x) > 30:
-            raise error("too much")
-        return x[:, 0]
-
-    values = np.linspace(0, 1, 100)[:, None]
-    np.testing.assert_array_equal(predict(narrow, values, Reading()), values[:, 0])
-    assert asked[:4] == [100, 50, 25, 25]
-
-    def never(x):
-        raise error("too much")
-
-    with pytest.raises(ModelError, match="out of memory even for one row"):
-        predict(never, values, Reading())
-
-
-def test_a_shape_that_changes_from_batch_to_batch_is_refused():
-    shapes = iter([(2,), (2, 2)])
-    with pytest.raises(ModelError, match="another shape from batch to batch"):
-        predict(lambda x: np.full(next(shapes), 0.5), np.zeros((4, 1)), Reading(batch_size=2))
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.floats(-800, 800), min_size=1, max_size=6))
-def test_logits_become_probabilities_without_overflow(logits):
-    z = np.array(logits)
-    expected = torch.sigmoid(torch.tensor(z)).numpy()
-    with np.errstate(all="raise", under="ignore"):
-        single = predict(lambda x: z, np.zeros((len(z), 1)), LOGIT)
-        pair = predict(lambda x: np.column_stack([np.zeros_like(z), z]), np.zeros((len(z), 1)), LOGIT)
-        column = predict(lambda x: z[:, None], np.zeros((len(z), 1)), LOGIT)
-    np.testing.assert_allclose(single, expected, atol=1e-15)
-    np.testing.assert_allclose(pair, expected, atol=1e-15)
-    np.testing.assert_array_equal(single, column)
-
-
-def test_several_classes_come_in_the_order_of_the_data():
-    raw = np.array([[0.2, 0.3, 0.5], [0.1, 0.6, 0.3]])
-    np.testing.assert_array_equal(predict(lambda x: raw, np.zeros((2, 1)), Reading(order=(2, 0, 1))), raw[:, [2, 0, 1]])
-    assert predict(lambda x: raw, np.zeros((0, 1)), Reading(order=(2, 0, 1))).shape == (0, 3)
-    with pytest.raises(ModelError, match="one column, but there are 3 classes"):
-        predict(lambda x: raw[:, 0], np.zeros((2, 1)), Reading(order=(0, 1, 2)))
-
-
-# ------------------------------------------------------------------------------------------------------ classes
-def labelled(values, **spec):
-    wanted = Spec(model=ModelSpec(**spec.pop("model", {})), data=DataSpec(label="y", **spec), run=CPU)
-    return from_frame(pd.DataFrame({"x": np.linspace(-1, 1, len(values)), "y": values}), wanted), wanted
-
-
-@pytest.mark.parametrize("positive", ["bad", "good"])
-def test_classes_are_matched_by_name_not_by_place(positive):
-    data, spec = labelled(["bad", "bad", "good", "good"], positive=positive)
-    estimator = LogisticRegression().fit(tabular(data).values, ["bad", "bad", "good", "good"])
-    column = list(estimator.classes_).index(positive)
-    np.testing.assert_array_equal(
-        wrap(estimator, data, spec).predict(data.inputs), estimator.predict_proba(tabular(data).values)[:, column]
-    )
-
-
-@pytest.mark.parametrize(("positive", "sign"), [("good", 1), ("bad", -1)])
-def test_model_classes_name_the_outputs_of_a_function(positive, sign):
-    data, spec = labelled(
-        ["bad", "bad", "good", "good"], positive=positive, model={"classes": ("bad", "good"), "output": "logit"}
-    )
-    one = wrap(lambda x: 3 * x[:, 0], data, spec).predict(data.inputs)
-    two = wrap(lambda x: np.column_stack([0 * x[:, 0], 3 * x[:, 0]]), data, spec).predict(data.inputs)
-    np.testing.assert_allclose(one, 1 / (1 + np.exp(-sign * 3 * tabular(data).values[:, 0])))
-    np.testing.assert_allclose(two, one)
-
-
-@pytest.mark.parametrize("fitted", [[0, 0, 1, 1], [False, False, True, True], [-1, -1, 1, 1]])
-def test_a_model_fitted_on_zero_and_one_is_read_as_the_positive_class(fitted):
-    data, spec = labelled(["bad", "bad", "good", "good"], positive="good")
-    estimator = LogisticRegression().fit(tabular(data).values, fitted)
-    assert wrap(estimator, data, spec).predict(data.inputs)[-1] > 0.5
-
-
-def test_other_classes_are_refused():
-    data, spec = labelled(["bad", "bad", "good", "good"], positive="good")
-    x = tabular(data).values
-    for classes in (["a", "a", "b", "b"], ["bad", "good", "maybe", "bad"], [1, 1, 2, 2]):
-        with pytest.raises(ModelError, match=r"the model's classes are .* the data's 'bad', 'good'.*model\.classes"):
-            wrap(LogisticRegression().fit(x, classes), data, spec)
-
-
-def test_without_labels_the_positive_value_tells_the_class():
-    spec = Spec(data=DataSpec(positive="good"), run=CPU)
-    data = from_frame(pd.DataFrame({"x": [-1.0, -0.5, 0.5, 1.0]}), spec)
-    estimator = LogisticRegression().fit(tabular(data).values, ["bad", "bad", "good", "good"])
-    assert wrap(estimator, data, spec).predict(data.inputs)[-1] > 0.5
-    with pytest.raises(ModelError, match="the model's classes are"):
-        wrap(estimator, data, replace(spec, data=DataSpec()))
-
-
-def test_several_classes_through_scikit_learn():
-    y = ["a", "b", "c", "a", "b", "c"]
-    data, spec = labelled(y, positive="c")
-    estimator = LogisticRegression().fit(tabular(data).values, y)
-    assert data.classes == ("a", "c", "b")
-    np.testing.assert_array_equal(
-        wrap(estimator, data, spec).predict(data.inputs), estimator.predict_proba(tabular(data).values)[:, [0, 2, 1]]
-    )
-
-
-# ---------------------------------------------------------------------------------------------------- real data
-def german(test_data) -> pd.DataFrame:
-    names = [
-        *(
-            "checking",
-            "duration",
-            "history",
-            "purpose",
-            "amount",
-            "savings",
-            "employment",
-            "rate",
-            "status",
-            "debtors",
-            "since",
-        ),
-        *("property", "age", "plans", "housing", "credits", "job", "liable", "phone", "foreign", "risk"),
-    ]
-    frame = pd.read_csv(test_data / "german_credit" / "german.data", sep=" ", names=names)
-    return frame.assign(sex=frame["status"].map({"A92": "female", "A95": "female"}).fillna("male"))
-
-
-def test_a_pipeline_over_text_and_numbers_on_german_credit(test_data):
-    frame = german(test_data)
-    spec = Spec(data=DataSpec(label="risk", positive=1), run=CPU)
-    train, test = frame.iloc[:700], frame.iloc[700:].reset_index(drop=True)
-    x = train.drop(columns=["risk", "sex"])
-    text = x.select_dtypes("str").columns
-    pipeline = make_pipeline(
-        make_column_transformer((OneHotEncoder(handle_unknown="ignore"), text), remainder=StandardScaler()),
-        LogisticRegression(max_iter=500),
-    ).fit(x, train["risk"])
-    data = from_frame(test.sample(frac=1, axis=1, random_state=0), replace(spec, data=replace(spec.data, positive=1)))
-    before = copy.deepcopy(pipeline)
-    model = wrap(pipeline, data, spec)
-    expected = pipeline.predict_proba(test[x.columns])[:, list(pipeline.classes_).index(1)]
-    np.testing.assert_array_equal(model.predict(data.inputs), expected)
-    assert model.card.features == tuple(x.columns)
-    assert wrap(before, data, spec).card.digest == model.card.digest
-    without = from_frame(test, replace(spec, data=replace(spec.data, features=("age", "amount"))))
-    with pytest.raises(ModelError, match="fitted on columns that are not among the features: 'checking'"):
-        wrap(pipeline, without, spec)
-
-
-def test_a_function_gets_a_frame_where_a_feature_is_text(test_data):
-    frame = german(test_data)
-    data = from_frame(frame, Spec(data=DataSpec(label="risk", features=("age", "housing"))))
-    model = wrap(lambda rows: (rows["housing"] == "A152").to_numpy() * 0.5, data, Spec(run=CPU))
-    np.testing.assert_array_equal(model.predict(data.inputs), (frame["housing"] == "A152").to_numpy() * 0.5)
