@@ -20,7 +20,7 @@ from audit.models.seeds import seeded
 Optimiser = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "kfac"]
 Loss = Callable[[Tensor, Tensor], Tensor]
 RATES: Mapping[Optimiser, float] = {
-    "sgd": 0.1,
+    "sgd": 0.2,
     "momentum": 0.03,
     "nesterov": 0.03,
     "adam": 3e-3,

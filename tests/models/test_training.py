@@ -319,6 +319,6 @@ def test_what_is_not_allowed_is_named():
         with pytest.raises(DataError, match="weights: 64 numbers"):
             train(stack(4, 2, 1), x, y, training=Training(), loss=log_loss, weights=weights)
     module = stack(4, 2, 1)
-    with pytest.raises(ModelError, match=r"loss of epoch 1 is nan with sgd at rate 0\.1"):
+    with pytest.raises(ModelError, match=r"loss of epoch 1 is nan with sgd at rate 0\.2"):
         train(module, x * math.nan, y, training=Training(optimiser="sgd"), loss=log_loss)
     assert not module.training
