@@ -32,6 +32,7 @@ from audit.explain.quality.panel import BACKGROUND, BUDGET, Found, attempted, de
 from audit.explain.quality.proxies import association
 from audit.explain.sample import affordable, game_of, model_and_inputs, sampled_rows, seed_of
 from audit.explain.shapley import shapley
+from audit.models.hiding import cut_of, detector, mixed, noisy
 from audit.registry import check
 
 ONE = "rows of one wrapper"
@@ -72,43 +73,16 @@ def scaffold(
     likely to be one as the share `people` of rows that were kept from it: a wrapper that hides its bias from the
     people too would gain nothing.
     """
-    from sklearn.ensemble import RandomForestClassifier
-
     order = rng.permutation(len(inputs))
     unseen, values = np.split(inputs.values[order], [max(1, len(order) // 4)])
-    spread = np.nan_to_num(np.nanstd(values, axis=0))
-    fakes = []
-    for _ in range(probes):
-        fakes.append(values + rng.standard_normal(values.shape) * spread)
-        mixed = np.where(
-            rng.random(values.shape) < rng.random((len(values), 1)), values, values[rng.permutation(len(values))]
-        )
-        fakes.append(mixed[(mixed != values).any(axis=1)])
-    shown = np.nan_to_num(np.concatenate([values, *fakes]))
-    real = np.repeat([1, 0], [len(values), len(shown) - len(values)])
-    forest = RandomForestClassifier(
-        n_estimators=30,
-        min_samples_leaf=2,
-        class_weight="balanced",
-        n_jobs=1,
-        random_state=int(rng.integers(2**31)),
-    )
-    forest.fit(shown, real)
-    least = float(np.quantile(forest.predict_proba(np.nan_to_num(unseen))[:, 1], 1 - people))
+    fakes = [make(values, rng) for _ in range(probes) for make in (noisy, mixed)]
+    forest, least = detector(values, fakes, unseen, rng, share=people)
     return Scaffold(
         biased=biased,
         innocuous=innocuous,
-        cuts=(_cut(inputs.values[:, biased]), _cut(inputs.values[:, innocuous])),
+        cuts=(cut_of(inputs.values[:, biased]), cut_of(inputs.values[:, innocuous])),
         real=lambda rows: np.asarray(forest.predict_proba(np.nan_to_num(rows))[:, 1] >= least),
     )
-
-
-def _cut(values: Floats) -> float:
-    """Where a rule on a column changes its answer: near the median, so that both answers occur."""
-    levels = np.unique(values[np.isfinite(values)])
-    middle = float(np.median(values[np.isfinite(values)]))
-    below = levels[levels < levels[-1]]
-    return float(below[np.abs(below - middle).argmin()]) if len(below) else middle
 
 
 def first_by(values: Floats, player: int) -> np.ndarray:
