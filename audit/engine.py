@@ -63,6 +63,7 @@ SLICERS = (
     "player",
     "side",
     "model",
+    "dtype",
 )  # what checks slice by beside attributes and strata
 PACKAGES = ("captum", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "torch")
 LACKING: Mapping[str, str] = {

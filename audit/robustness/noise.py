@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,7 +89,7 @@ def noise(
         )
     here = f"noise of {scale:g} standard deviations; {note}"
     yield from _measures(found[float(scale)], weights, context.confidence, {}, here)
-    yield from _by_group(subject, chosen, found[float(scale)], weights, context.confidence, here)
+    yield from flips_by_group(subject, chosen, found[float(scale)].flips, weights, context.confidence, {}, here)
     yield _curve(found, weights, context.confidence, note)
 
 
@@ -124,7 +124,7 @@ def _shake(subject: Subject, model: Model, inputs: Tabular, chosen: Ints, draws:
 
 
 def _measures(shaken: Shaken, weights: Floats, level: float, where: dict[str, str], note: str) -> Iterator[Measure]:
-    yield _flip_rate(shaken.flips, weights, level, where, note)
+    yield flip_rate(shaken.flips, weights, level, where, note)
     yield Measure(
         name="max_score_change", value=float(shaken.moved.max()), n=len(weights), where=where, better="lower", note=note
     )
@@ -145,7 +145,8 @@ def _measures(shaken: Shaken, weights: Floats, level: float, where: dict[str, st
     )
 
 
-def _flip_rate(flips: Floats, weights: Floats, level: float, where: dict[str, str], note: str) -> Measure:
+def flip_rate(flips: Floats, weights: Floats, level: float, where: Mapping[str, str], note: str) -> Measure:
+    """The share of decisions that turned: flips, weights (k,), with Wilson's interval on the effective number of rows."""
     count = float(stats.effective_n(weights)) if len(weights) else 0.0
     if count == 0:
         return Measure(
@@ -183,9 +184,19 @@ def _drop(shaken: Shaken, weights: Floats, level: float) -> tuple[float | None, 
     return value, Interval(low=low, high=high, level=level, method="t over rows")
 
 
-def _by_group(
-    subject: Subject, chosen: Ints, shaken: Shaken, weights: Floats, level: float, note: str
+def flips_by_group(
+    subject: Subject,
+    chosen: Ints,
+    flips: Floats,
+    weights: Floats,
+    level: float,
+    where: Mapping[str, str],
+    note: str,
 ) -> Iterator[Measure]:
+    """The flip rate in every group, and the largest difference of it among the groups of an attribute.
+
+    flips, weights (k,) of the chosen rows (k,) of the subject; where: what the measures have in common.
+    """
     for attributes in subject.slices:
         each = [subject.groups[name] for name in attributes]
         rates, counts = [], []
@@ -193,11 +204,11 @@ def _by_group(
             inside: NDArray[np.bool_] = np.ones(len(chosen), dtype=bool)
             for codes, index in zip(each, place, strict=True):
                 inside &= codes.values[chosen] == index
-            where = {name: codes.levels[i] for name, codes, i in zip(attributes, each, place, strict=True)}
-            rates.append(_flip_rate(shaken.flips[inside], weights[inside], level, where, note))
+            group = {name: codes.levels[i] for name, codes, i in zip(attributes, each, place, strict=True)}
+            rates.append(flip_rate(flips[inside], weights[inside], level, {**where, **group}, note))
             counts.append(float(stats.effective_n(weights[inside])))
             yield rates[-1]
-        yield _gap(rates, counts, level, dict.fromkeys(attributes, ALL), note)
+        yield _gap(rates, counts, level, {**where, **dict.fromkeys(attributes, ALL)}, note)
 
 
 def _gap(rates: list[Measure], counts: list[float], level: float, where: dict[str, str], note: str) -> Measure:
@@ -225,7 +236,7 @@ def _gap(rates: list[Measure], counts: list[float], level: float, where: dict[st
 
 
 def _curve(found: dict[float, Shaken], weights: Floats, level: float, note: str) -> Curve:
-    rates = [_flip_rate(shaken.flips, weights, level, {}, note) for shaken in found.values()]
+    rates = [flip_rate(shaken.flips, weights, level, {}, note) for shaken in found.values()]
     bounds = [rate.interval for rate in rates]
     return Curve(
         name="flip_rate_by_scale",
