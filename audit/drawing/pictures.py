@@ -228,7 +228,8 @@ def traced(table: Table) -> Markup:
         asked = list(lines)
         fires, denies = asked[0][5] == "fires", clause.endswith("denies")
         head = f"Clause {clause}: {asked[0][5]}"
-        told.append(head)
+        failed = ", ".join(str(row[1]) for row in asked if row[4] == "no")
+        told.append(f"{head}, not met: {failed}" if failed else head)
         parts.append(f'<text class="{"k" if fires else "u"}" x="14" y="{svg.short(y + 13)}">{escape(head)}</text>')
         if fires:
             height = svg.short(ROW * (len(asked) + 1) - 4)

@@ -106,9 +106,10 @@ def _flagged(subject: Subject, flags: Sequence[Finding]) -> Iterator[Measure]:
         clauses = sorted({each.clause for each in mine})
         told = [
             f"{each.literal} ({'the attribute itself' if each.why == 'attribute' else 'a strong proxy'})"
-            for each in dict.fromkeys(mine)
+            for each in mine
         ]
-        note = f"clauses {', '.join(str(k + 1) for k in clauses)} ask: {'; '.join(dict.fromkeys(told))}" if mine else ""
+        numbers = ", ".join(str(k + 1) for k in clauses)
+        note = f"asked by clause {numbers}: {'; '.join(dict.fromkeys(told))}" if mine else ""
         note = note or f"no clause asks for {attribute} or for a strong proxy of it"
         yield Measure(
             name="flagged_clauses", value=float(len(clauses)), where={attribute: ALL}, better="lower", note=note

@@ -50,8 +50,10 @@ class Trace:
         denying = [str(k + 1) for k, each in enumerate(self.tried) if each.fired and not each.clause.accepts]
         if self.decision:
             return f"accepted by clause {' and '.join(accepting)}; no clause denies"
-        by = f"clause {' and '.join(denying)} denies" if denying else "no clause accepts"
-        return f"denied: {by}" + (f", though clause {' and '.join(accepting)} accepts" if accepting else "")
+        by = f"clause {' and '.join(denying)} denies" if denying else ""
+        if accepting:
+            return f"denied: {by}, though clause {' and '.join(accepting)} accepts"
+        return f"denied: no clause accepts{', and ' + by if by else ''}"
 
     def table(self, title: str = "The trace of a decision") -> Table:
         """One row a literal: clause, condition, threshold, value, whether it held, and what the clause did."""
