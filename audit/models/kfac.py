@@ -147,5 +147,10 @@ def _or_nought(signal: Tensor | None, out: Tensor) -> Tensor:
 
 def _inverse(factor: Tensor, damping: float) -> Tensor:
     eye = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
-    inverse: Tensor = torch.linalg.inv(factor + damping * eye)
+    try:
+        inverse: Tensor = torch.linalg.inv(factor + damping * eye)
+    except torch.linalg.LinAlgError:
+        raise ModelError(
+            f"kfac: a factor is singular with damping {damping:.1e} on its diagonal; more may help"
+        ) from None
     return inverse

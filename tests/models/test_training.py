@@ -173,6 +173,13 @@ def test_kfac_needs_linear_layers_that_see_every_row():
         train(Half(), x, y, training=Training(optimiser="kfac", epochs=1), loss=log_loss)
 
 
+def test_kfac_says_when_it_needs_damping():
+    x, y = problem()
+    twice = torch.cat([x, torch.zeros_like(x)], dim=1)
+    with pytest.raises(ModelError, match=r"kfac: a factor is singular with damping 0\.0e\+00"):
+        train(stack(8, 2), twice, y, training=Training(optimiser="kfac", damping=0.0, epochs=1), loss=log_loss)
+
+
 # ---------------------------------------------------------------------------------------------------------- rules
 def test_feedback_through_the_layers_own_weights_is_backpropagation():
     x, y = problem()

@@ -14,6 +14,7 @@ from audit.core import DataError, Dataset, Floats, Ints, Model, UsageError, stre
 from audit.data.worlds.base import World
 from audit.models.encoding import Encoder, encoder, labels_of, rows_of
 from audit.models.promises import Promise
+from audit.models.seeds import seeded
 from audit.models.stack import FOLDED, Stacked, chosen
 from audit.registry import family
 
@@ -140,7 +141,8 @@ def perceptron(
     are the remedies. Raises UsageError, DataError.
     """
     front = encoder(data)
-    module = Perceptron(encoder=front.config)
+    with seeded(seed):  # nn.Linear draws weights, though none of them stays
+        module = Perceptron(encoder=front.config)
     module.front = front
     with torch.no_grad():
         x = front(rows_of(data)).double().numpy()
