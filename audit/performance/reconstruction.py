@@ -13,7 +13,7 @@ from audit.fairness.individual import sampled
 from audit.fairness.person_means import among, mean_kind, person_means
 from audit.registry import check
 
-KINDS = {"reconstruction_error": mean_kind("lower", "variance")}
+KINDS = {"reconstruction_error": mean_kind("lower")}
 _UNIT = "1 is what giving back the mean of every column would leave"
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from audit.core import Context, Evidence, Floats, Inputs, NotApplicable, Subject, Uncertain, UsageError
 from audit.data.tabular import Tabular, noisy_columns
-from audit.fairness.individual import decided, sampled
+from audit.fairness.individual import decided, mean_measure, sampled
 from audit.fairness.person_means import among, mean_kind, person_means
 from audit.registry import check
 
@@ -19,8 +19,6 @@ KINDS = {
     "aleatoric_uncertainty": mean_kind("none", "nat"),
     "epistemic_uncertainty": mean_kind("lower", "nat"),
     "contested_rate": mean_kind("lower", "proportion"),
-    "epistemic_uncertainty_far": mean_kind("none", "nat"),
-    "epistemic_rise_far": mean_kind("higher", "nat"),
 }
 CONTESTED = 0.05  # share of draws that decide otherwise from which on a decision counts as contested
 
@@ -72,7 +70,7 @@ def uncertainty(
     contested_rate is the share of people whose decision is another one in at least one draw of twenty than under the mean
     answer. All are given for everyone and every group, with t or Wilson intervals and differences to the reference group
     (the one named in the configuration, else the one with the least epistemic uncertainty among those of at least min_n
-    people). epistemic_uncertainty_far is that of the same people moved away from the mean by the factor `far` in every
+    people). epistemic_uncertainty_far is that of everyone moved away from the mean by the factor `far` in every
     numeric feature; epistemic_rise_far is the paired difference: a model that knows what it does not know has one above 0.
     At most `rows` people are asked.
 
@@ -96,10 +94,13 @@ def uncertainty(
         "epistemic_uncertainty": found.epistemic,
         "contested_rate": (otherwise >= CONTESTED).astype(np.float64),
     }
+    yield from person_means(some, context, values, KINDS, merit=-found.epistemic, label="uncertainty")
     if isinstance(inputs, Tabular) and (noisy_columns(inputs) > 0).any():
         away = decomposed(_asked(model, _far(inputs, far), draws, seed)).epistemic
-        values |= {"epistemic_uncertainty_far": away, "epistemic_rise_far": away - found.epistemic}
-    yield from person_means(some, context, values, KINDS, merit=-found.epistemic, label="uncertainty")
+        facts: dict[str, Any] = {"level": context.confidence, "weights": some.data.weights, "unit": "nat"}
+        note = f"numeric features {far:g} times as far from their means"
+        yield mean_measure("epistemic_uncertainty_far", away, note=note, **facts)
+        yield mean_measure("epistemic_rise_far", away - found.epistemic, better="higher", note=note, **facts)
 
 
 def _asked(model: Uncertain, inputs: Inputs, draws: int, seed: int) -> Floats:

@@ -17,6 +17,22 @@ class Attention(nn.Module):
         return nn.functional.scaled_dot_product_attention(q, k, v)
 
 
+class Radial(nn.Module):
+    """48 centres in 6 dimensions, two outputs."""
+
+    def __init__(self, mode):
+        super().__init__()
+        self.mode, self.centres, self.readout = mode, nn.Parameter(torch.randn(48, 6)), nn.Linear(48, 2)
+
+    def forward(self, x):
+        return self.readout((-torch.cdist(x, self.centres, compute_mode=self.mode)).exp())
+
+
+class Distances(nn.Module):
+    def forward(self, first, second):
+        return torch.cdist(first, second)
+
+
 class Vector(nn.Module):
     def forward(self, x):
         return torch.dot(x @ x.new_ones(10), torch.addmv(x.new_ones(5), x, x.new_ones(10)))
@@ -45,6 +61,10 @@ def cases():
         ),
         "attention": (Attention(), tuple(torch.ones(2, 4, 16, 8) for _ in range(3)), 2 * 2 * 2 * 4 * 16 * 16 * 8),
         "vectors": (Vector(), (torch.ones(5, 10),), 2 * (50 + 50 + 5)),
+        # A subtraction, a multiplication and an addition a coordinate of each pair; 1,536 of these are the read-out's.
+        "radial": (Radial("donot_use_mm_for_euclid_dist"), (torch.ones(8, 6),), 8 * 48 * (3 * 6 + 2 * 2)),
+        "radial by products": (Radial("use_mm_for_euclid_dist"), (torch.ones(8, 6),), 8448),
+        "distances in batches": (Distances(), (torch.ones(2, 5, 3), torch.ones(2, 4, 3)), 2 * 5 * 4 * 3 * 3),
         "convolution": (nn.Conv2d(3, 8, 3, padding=1), (torch.ones(2, 3, 10, 10),), 2 * 2 * 8 * 100 * 27),
     }
 
