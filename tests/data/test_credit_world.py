@@ -11,46 +11,99 @@ from scipy import integrate, stats
 from audit.core import DataError, DataSpec, Spec
 from audit.data.readers import read, tabular
 from audit.data.worlds.base import planted
-from audit.data.worlds.credit import LEVELS, best_accuracy, credit
+from audit.data.worlds.credit import LEVELS, RACES, SHARES, SHIFTS, credit
 from audit.data.worlds.forms import LogisticForm
 
 SETTINGS = [
-    {},
-    {"flip": 0.15, "tau": 0.2, "b": -0.3, "p": 0.4},
-    {"omega": 0.8},
-    {"noise": 0.7, "selection": 0.25, "flip": 0.1, "omega": 0.5, "p": 0.6},
+    ({}, 2_000_000),
+    ({"flip": 0.15, "tau": 0.2, "b": -0.3, "p": 0.4, "proxy": 0.1}, 500_000),
+    ({"omega": 0.8}, 500_000),
+    ({"race": 1.5, "omega": -0.4, "tau": 0.0}, 500_000),
+    ({"noise": 0.7, "selection": 0.25, "flip": 0.1, "omega": 0.5, "p": 0.6, "race": 1.0}, 2_000_000),
 ]
 
 
-def empirical(world, rows, rng):
-    """Rates of a draw by counting, with the number of people that each rests on."""
+def slices(groups):
+    """Every group that truth names, with its rows."""
+    sex = groups["sex"]
+    yield "", np.ones(len(sex), dtype=bool)
+    parts = {
+        name: {f".{level}": codes.values == k for k, level in enumerate(codes.levels)} for name, codes in groups.items()
+    }
+    for part in parts.values():
+        yield from part.items()
+    if "race" in parts:
+        for (one, mine), (two, theirs) in itertools.product(parts["sex"].items(), parts["race"].items()):
+            yield one + two, mine & theirs
+
+
+def sums(world, rows, rng):
+    """Count, sum and sum of squares of everything whose mean truth tells, in a draw."""
     data = world.draw(rows, rng)
-    y, sex = data.y, data.groups["sex"].values
-    decided = world.oracle().logit(data.inputs.values) >= 0
-    found = {}
-    for suffix, inside in {"": sex >= 0, ".female": sex == 0, ".male": sex == 1}.items():
+    logit, other = (world.oracle().logit(part.values) for part in (data.inputs, data.twin))
+    y, decided, found = data.y == 1, logit >= 0, {}
+    for suffix, inside in slices(data.groups):
         for name, hit, among in (
-            ("base_rate", y == 1, inside),
+            ("base_rate", y, inside),
             ("selection_rate", decided, inside),
-            ("accuracy", decided == (y == 1), inside),
-            ("tpr", decided, inside & (y == 1)),
-            ("fpr", decided, inside & (y == 0)),
+            ("accuracy", decided == y, inside),
+            ("tpr", decided, inside & y),
+            ("fpr", decided, inside & ~y),
         ):
-            found[name + suffix] = (hit[among].sum(), among.sum())
-    return found
+            found[name + suffix] = hit[among].astype(float)
+    women = data.groups["sex"].values == 0
+    found["counterfactual_logit"] = (other - logit)[women]
+    for name, column in {"income": 0, "debt": 1, "history": 2, "direct": 6}.items():
+        first, last = data.inputs.values[women], data.twin.values[women]
+        alone, rest = first.copy(), last.copy()
+        alone[:, column], rest[:, column] = last[:, column], first[:, column]
+        value = world.oracle().logit
+        found[f"path.{name}"] = (value(alone) - value(first) + value(last) - value(rest)) / 2
+    return {name: np.array([len(each), each.sum(), (each**2).sum()]) for name, each in found.items()}
 
 
-@pytest.mark.parametrize("knobs", SETTINGS)
-def test_truth_agrees_with_two_million_draws(knobs):
+@pytest.mark.parametrize(("knobs", "rows"), SETTINGS)
+def test_truth_agrees_with_draws(knobs, rows):
     world, rng = credit(**knobs), np.random.default_rng(20)
-    counts: dict[str, np.ndarray] = {}
-    for _ in range(8):
-        for name, pair in empirical(world, 250_000, rng).items():
-            counts[name] = counts.get(name, np.zeros(2)) + pair
-    truth = world.truth()
-    for name, (hits, n) in counts.items():
-        error = math.sqrt(truth[name] * (1 - truth[name]) / n)
-        assert abs(hits / n - truth[name]) <= 4 * error, name
+    total: dict[str, np.ndarray] = {}
+    for _ in range(rows // 250_000):
+        for name, each in sums(world, 250_000, rng).items():
+            total[name] = total.get(name, np.zeros(3)) + each
+    truth = dict(world.truth())
+    for name, rate in (("demographic_parity", "selection_rate"), ("equal_opportunity", "tpr")):
+        assert truth.pop(f"{name}_difference") == truth[f"{rate}.male"] - truth[f"{rate}.female"]
+        if world.race:
+            for by, levels in {"race": RACES, "sex.race": [f"{a}.{r}" for a in LEVELS for r in RACES]}.items():
+                each = [truth[f"{rate}.{level}"] for level in levels]
+                assert truth.pop(f"{name}_difference.{by}") == pytest.approx(max(each) - min(each))
+    assert set(truth) == set(total)
+    for name, (n, first, second) in total.items():
+        error = math.sqrt(max(second / n - (first / n) ** 2, 0) / n)
+        assert abs(first / n - truth[name]) <= 4 * error + 1e-12, name
+
+
+def test_race_is_spread_alike_over_the_sexes_and_moves_income_and_zip():
+    drawn = credit(race=2.0).sample(200_000, np.random.default_rng(8))
+    race, sex = drawn.dataset.groups["race"], drawn.dataset.groups["sex"].values
+    for code in (0, 1):
+        shares = np.bincount(race.values[sex == code], minlength=3) / (sex == code).sum()
+        np.testing.assert_allclose(shares, SHARES, atol=0.006)
+    s, values = 2 * sex.astype(int) - 1, tabular(drawn.dataset).values
+    for k, shift in enumerate(SHIFTS):
+        here = race.values == k
+        assert (values[:, 0] - 0.5 * s)[here].mean() == pytest.approx(2 * shift, abs=0.03)
+        assert (values[:, 3] - 0.8 * s)[here].mean() == pytest.approx(2 * shift, abs=0.03)
+    assert np.dot(SHARES, SHIFTS) == pytest.approx(0)
+    np.testing.assert_allclose((drawn.twin.values - values)[:, 0], -s, atol=1e-12)
+
+
+def test_without_race_the_rows_are_those_of_the_world_without_the_knob():
+    data = credit().draw(1000, np.random.default_rng(0))
+    assert set(data.groups) == {"sex"}
+    assert data.y.sum() == 495
+    assert data.inputs.values[[0, 500, 999], [0, 1, 3]] == pytest.approx(
+        [1.31092532390, -1.37171006495, -0.33390125090], abs=1e-10
+    )
 
 
 def test_truth_agrees_with_closed_forms():
@@ -159,25 +212,6 @@ def test_gradients_truth_is_the_integral_of_the_gradient():
     )
 
 
-def test_the_best_accuracy_under_a_bounded_gap():
-    world = credit()
-    # Without a bound the best rule is the logit's own sign; with none allowed both groups are selected alike.
-    assert best_accuracy(world, 1.0) == pytest.approx(world.truth()["accuracy"], abs=1e-5)
-    found = [best_accuracy(world, gap) for gap in (0.0, 0.05, 0.15, 1.0)]
-    assert found == sorted(found)
-    assert found == pytest.approx([0.7188, 0.7335, 0.7601, 0.8116], abs=5e-4)
-    sd, shares = math.sqrt(3.82), np.linspace(0.01, 0.99, 99)
-
-    def right(mean, share):
-        score = stats.norm(mean, sd)
-        z = np.linspace(mean - 9 * sd, mean + 9 * sd, 40_001)
-        good = 1 / (1 + np.exp(-z))
-        return np.trapezoid(score.pdf(z) * np.where(z >= score.isf(share), good, 1 - good), z)
-
-    women, men = (np.array([right(mean, share) for share in shares]) for mean in (-1.435, 1.435))
-    assert found[0] == pytest.approx(((women + men) / 2).max(), abs=2e-4)
-
-
 def test_a_seed_gives_the_same_rows_and_another_gives_others():
     spec = Spec(data=DataSpec(world="credit", rows=500, knobs={"selection": 0.3}))
     first, again = read(spec, None), read(spec, None)
@@ -197,6 +231,8 @@ def test_a_seed_gives_the_same_rows_and_another_gives_others():
         (DataSpec(world="credit", knobs={"flip": 1.5}), r"flip must lie in \[0, 1\), got 1.5"),
         (DataSpec(world="credit", knobs={"p": 0}), r"p must lie in \(0, 1\), got 0"),
         (DataSpec(world="credit", knobs={"noise": -1}), "noise must be 0 or more"),
+        (DataSpec(world="credit", knobs={"race": -0.1}), "race must be 0 or more"),
+        (DataSpec(world="credit", knobs={"tau": math.nan}), "tau must be a finite number, got nan"),
         (DataSpec(world="credit", rows=0), "data.rows must be 1 or more"),
     ],
 )

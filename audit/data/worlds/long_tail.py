@@ -123,7 +123,7 @@ class LongTail:
         mass, variances, _ = self._normals()
         found = []
         for level, share, variance in zip(LEVELS, (1 - self.share, self.share), variances, strict=True):
-            logit, there = spread_nodes(np.zeros_like(mass), np.sqrt(variance), share * mass)
+            logit, there = spread_nodes(np.zeros_like(mass), np.sqrt(variance), share * mass, points=4001)
             found.append(Stratum(levels={"tail": level}, chance=sigmoid(logit).ravel(), mass=there.ravel()))
         return tuple(found)
 
