@@ -87,7 +87,12 @@ class TorchModel(Offering):
         """What module(features, edge_index) says of the nodes that are asked about."""
         edges = torch.as_tensor(graphs.edges.T.copy(), device=self.device)
         raw = self.module(features, edges) if weights is None else self.module(features, edges, weights)
-        return _tensor(raw)[torch.as_tensor(graphs.targets, device=self.device)]
+        found = _tensor(raw)
+        if found.ndim == 0 or len(found) != len(features):
+            raise ModelError(
+                f"the module returned shape {tuple(found.shape)} for {len(features)} nodes, expected a row for each"
+            )
+        return found[torch.as_tensor(graphs.targets, device=self.device)]
 
     def tie_weights(self, graphs: Graphs, targets: Ints) -> Callable[[Tensor], Tensor]:
         """The log-odds (n,) of each row's target class as a function of a weight (m,) on what each edge passes on.
