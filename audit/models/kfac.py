@@ -147,10 +147,8 @@ def _or_nought(signal: Tensor | None, out: Tensor) -> Tensor:
 
 def _inverse(factor: Tensor, damping: float) -> Tensor:
     eye = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
-    try:
-        inverse: Tensor = torch.linalg.inv(factor + damping * eye)
-    except torch.linalg.LinAlgError:
-        raise ModelError(
-            f"kfac: a factor is singular with damping {damping:.1e} on its diagonal; more may help"
-        ) from None
+    inverse: Tensor
+    inverse, wrong = torch.linalg.inv_ex(factor + damping * eye)
+    if int(wrong):
+        raise ModelError(f"kfac: a factor is singular with damping {damping:.1e} on its diagonal; more may help")
     return inverse

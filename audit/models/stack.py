@@ -37,12 +37,19 @@ def chosen(name: str, value: str, allowed: Mapping[str, Any]) -> Any:
     return allowed[value]
 
 
+def units(hidden: Any) -> list[int]:
+    """The widths of hidden layers; raises UsageError for what is no list of whole numbers from 1 on."""
+    found: list[Any] = list(hidden) if isinstance(hidden, Sequence) else [None]
+    if any(not isinstance(width, int) or isinstance(width, bool) or width < 1 for width in found):
+        raise UsageError(f"hidden: a list of whole numbers of units from 1 on, got {hidden!r}")
+    return found
+
+
 def layers_of(
     widths: Sequence[int], *, activation: str = "relu", dropout: float = 0.0, norm: str = "none"
 ) -> nn.Sequential:
     """Linear layers of these widths, a norm, an activation and dropout behind each but the last; raises UsageError."""
-    if any(not isinstance(width, int) or isinstance(width, bool) or width < 1 for width in widths):
-        raise UsageError(f"hidden: whole numbers of units from 1 on, got {list(widths)[1:-1]}")
+    units(widths[1:-1])
     if not 0 <= dropout < 1:
         raise UsageError(f"dropout: a share in [0, 1), got {dropout!r}")
     act, normed = chosen("activation", activation, ACTIVATIONS), chosen("norm", norm, NORMS)

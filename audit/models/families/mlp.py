@@ -11,7 +11,7 @@ from audit.core import Dataset
 from audit.models.encoding import Encoder, encoder, labels_of, rows_of
 from audit.models.feedback import Rule
 from audit.models.seeds import seeded
-from audit.models.stack import FOLDED, Activation, Norm, Stacked, layers_of
+from audit.models.stack import FOLDED, Activation, Norm, Stacked, layers_of, units
 from audit.models.training import Optimiser, Training, log_loss, train
 from audit.registry import family
 
@@ -36,7 +36,7 @@ class MLP(Stacked):
         super().__init__()
         self.config = {
             "encoder": None if encoder is None else dict(encoder),
-            "hidden": list(hidden),
+            "hidden": units(hidden),
             "activation": activation,
             "dropout": dropout,
             "norm": norm,
