@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from audit.core import Stopped
 
-T, A = TypeVar("T"), TypeVar("A")
+T = TypeVar("T")
+A = TypeVar("A")
 LOOK = 0.1  # seconds after which the waiting thread looks around
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
-import http.client
 import ipaddress
 import json
 import math
@@ -14,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,13 +35,11 @@ class Address:
     port: int | None
     path: str
 
-    def connection(self, timeout: float) -> http.client.HTTPConnection:
+    def connection(self, timeout: float) -> HTTPConnection:
         """A connection that is not open yet."""
         if self.secure:
-            return http.client.HTTPSConnection(
-                self.host, self.port, timeout=timeout, context=ssl.create_default_context()
-            )
-        return http.client.HTTPConnection(self.host, self.port, timeout=timeout)
+            return HTTPSConnection(self.host, self.port, timeout=timeout, context=ssl.create_default_context())
+        return HTTPConnection(self.host, self.port, timeout=timeout)
 
     @property
     def nearby(self) -> bool:
@@ -147,18 +145,19 @@ class Wire:
                 content = _content(response, HEAD + PER_ROW * len(rows))
         except ssl.SSLCertVerificationError as error:
             raise ModelError(f"{self._name}: its certificate cannot be trusted: {error.verify_message}") from error
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, HTTPException) as error:
             if isinstance(error, TimeoutError) or time.monotonic() > end:
                 raise _Again(f"no answer within {self.http.timeout:g} s ([model.http] timeout)") from error
             raise _Again(f"{type(error).__name__}: {error}") from error
         finally:
             with self.lock:
-                self.under_way.pop(sock, None)
+                if sock is not None:
+                    self.under_way.pop(sock, None)
             connection.close()
         self._refuse(response, content, len(rows))
         return content
 
-    def _refuse(self, response: http.client.HTTPResponse, content: bytes, rows: int) -> None:
+    def _refuse(self, response: HTTPResponse, content: bytes, rows: int) -> None:
         """Raises for every status but 200."""
         status = f"{response.status} {response.reason}"
         if response.status == 200:
@@ -205,7 +204,7 @@ class Wire:
         return repr(text[:SHOWN] + ("..." if len(text) > SHOWN else ""))
 
 
-def _content(response: http.client.HTTPResponse, most: int) -> bytes:
+def _content(response: HTTPResponse, most: int) -> bytes:
     """All of an answer; raises ModelError where it is longer than `most` bytes, IncompleteRead where it ends early."""
     parts, total = [], 0
     while part := response.read1(1 << 16):
@@ -214,7 +213,7 @@ def _content(response: http.client.HTTPResponse, most: int) -> bytes:
         if total > most:
             raise ModelError(f"the service answered more than {most:,} bytes: that is no list of predictions")
     if response.length:
-        raise http.client.IncompleteRead(b"", response.length)
+        raise IncompleteRead(b"", response.length)
     return b"".join(parts)
 
 

@@ -74,7 +74,7 @@ def load(spec: Spec, dataset: Dataset, base: Path) -> Wrapped:
     path = file_of(spec.model.weights, spec.model.sha256, base)
     if path.suffix != ".onnx":
         raise ModelError(f"model.weights: {path.name!r} must end in .onnx")
-    notes = ()
+    notes: tuple[str, ...] = ()
     if path.with_name(f"{path.name}.data").exists():
         notes = (f"Weights lie beside the file as well, in {path.name}.data, which the SHA-256 does not cover.",)
     return _wrapped(_session(runtime, str(path), spec), sha256(path), path.stat().st_size, dataset, spec, notes)
@@ -237,7 +237,7 @@ def _output(outputs: Sequence[Any], spec: Spec) -> str:
             f"the ONNX graph must have one output of floats or of maps from class to probability, or one named for "
             f"{spec.model.output!r}; it has {listed(all_outputs)}"
         )
-    return found[0]
+    return str(found[0])
 
 
 def _named(graph: _Graph, dataset: Dataset) -> tuple[str, ...]:
