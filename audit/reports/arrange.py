@@ -86,6 +86,7 @@ READING: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
                 "explain.stability",
                 "explain.randomisation",
                 "explain.scaffold",
+                "explain.hiding",
                 "explain.complexity",
                 "explain.localisation",
             ),
