@@ -36,6 +36,9 @@ def assemble(spec: Spec, data: Dataset, model: Model | None) -> Subject:
     asked = model is not None and data.inputs is not None and model.card.answers_new_inputs
     score = model.predict(data.inputs) if model is not None and asked else data.score
     notes = (*data.notes, *(_notes(data, model, score) if asked else ()))
+    if model is not None and model.card.output == "value" and not predicts_number(spec):
+        score = None  # a number of another kind: no label, decision or chance can be read from it
+        notes = (*notes, "The model gives a number that is no score of the label: nothing is decided by it.")
     cut = None if predicts_number(spec) else _decide(score, spec.data.threshold)
     decision = data.decision if model is None and data.decision is not None else cut
     if decision is not None and len(decision) > 1 and not np.ptp(decision):

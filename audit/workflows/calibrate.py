@@ -123,6 +123,11 @@ def _read_model(
     model: Model, world: World, spec: Spec, plan: Plan, seed: int, readings: dict[Key, list[Read]], unknown: set[str]
 ) -> None:
     """What the audits of one model read, added to `readings`."""
+    found: list[tuple[Key, Measure]] = []
+    for k in range(plan.audits):
+        names = tuple(check for check in TRUTHS if k < plan.explained or not check.startswith(SLOW))
+        data = world.draw(plan.rows, stream(seed, f"calibrate.audit/{k}"))
+        found += _measures(_audit(model, data, spec, names, seed * plan.audits + k))
     people = population(
         model,
         world.draw(plan.population, stream(seed, "calibrate.population")),
@@ -132,19 +137,14 @@ def _read_model(
     )
     truth = {
         (check, name, tuple(sorted(where.items()))): value
-        for check, facts in TRUTHS.items()
-        if plan.explained or not check.startswith(SLOW)
-        for name, where, value in facts(people)
+        for check in sorted({check for (check, _, _), _ in found})  # those that had something to say of such a model
+        for name, where, value in TRUTHS[check](people)
         if np.isfinite(value)
     }
-    known = tuple(check for check in TRUTHS)
-    for k in range(plan.audits):
-        data = world.draw(plan.rows, stream(seed, f"calibrate.audit/{k}"))
-        names = known if k < plan.explained else tuple(check for check in known if not check.startswith(SLOW))
-        report = _audit(model, data, spec, names, seed * plan.audits + k)
-        for key, measure in _measures(report):
-            if key in truth and measure.value is not None:
-                readings[key].append(Read(measure=measure, truth=truth[key]))
+    for key, measure in found:
+        by_definition = measure.interval is not None and measure.interval.low == measure.interval.high
+        if key in truth and measure.value is not None and not by_definition:
+            readings[key].append(Read(measure=measure, truth=truth[key]))
     if not seed:
         data = world.draw(10, stream(seed, "calibrate.plan"))
         subject = assemble(spec, data, model)

