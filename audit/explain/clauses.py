@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal as OneOf
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from audit import stats
 from audit.core import Codes, Floats, Interval, UsageError
@@ -34,7 +35,7 @@ class Finding:
     why: OneOf["attribute", "proxy", ""]
 
 
-def cramers_v(tables: Floats) -> Floats:
+def cramers_v(tables: ArrayLike) -> Floats:
     """Cramer's V (...) of counts (..., groups, answers), without correction; NaN where a margin has one entry (cramer1946)."""
     counts = np.asarray(tables, dtype=np.float64)
     total = counts.sum(axis=(-2, -1), keepdims=True)

@@ -141,7 +141,7 @@ def _listed(found: Rules, inputs: Tabular, y: Ints | None, flags: Sequence[Findi
 
 
 def _scanned(flags: Sequence[Finding], proxy: float) -> Table:
-    lines = {
+    lines: dict[tuple[str, str], tuple[Cell, ...]] = {
         (str(each.literal), each.attribute): (
             str(each.literal),
             each.attribute,
@@ -157,7 +157,7 @@ def _scanned(flags: Sequence[Finding], proxy: float) -> Table:
         name="scan",
         title="How well each condition tells the groups apart",
         columns=("condition", "attribute", "Cramer's V", "low", "high", "n", "flagged"),
-        rows=tuple(sorted(lines.values(), key=lambda line: -(line[2] or 0.0))),
+        rows=tuple(sorted(lines.values(), key=lambda line: -(line[2] if isinstance(line[2], float) else 0.0))),
         note=f"a strong proxy has {proxy:g} or more",
     )
 

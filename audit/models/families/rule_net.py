@@ -38,6 +38,7 @@ class RuleNet(Reference):
     offers = frozenset({"rules"})
     notes = ("a score is 1 where the rules accept and 0 elsewhere: it is no calibrated probability",)
     thresholds: Tensor
+    named: Tensor
     accepting: Tensor
 
     def __init__(
