@@ -294,7 +294,7 @@ def _unread(spec: Spec) -> Iterator[str]:
     if model.kind in ("predictions", "counts", "oracle", "family", "http"):
         for name in ("factory", "weights", "sha256"):
             if getattr(model, name):
-                yield f"[model] {name}: kind {model.kind!r} reads none; allowed with kind torch, sklearn, callable"
+                yield f"[model] {name}: kind {model.kind!r} reads none; allowed with kind torch, sklearn, xgboost, lightgbm, onnx, callable"
     elif model.kind == "transformers" and model.sha256:
         yield "[model] sha256: kind 'transformers' reads a folder, not a file of weights"
     elif model.sha256 and not model.weights:

@@ -199,3 +199,10 @@ def test_recorded_predictions(tmp_path):
     (outcome,) = (each for each in report.all_outcomes if each.check == "explain.global_importance")
     assert outcome.status == "not_applicable"
     assert "recorded predictions" in outcome.reason
+
+
+def test_the_configurations_in_the_docs_are_valid():
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    blocks = [part.partition("```")[0] for part in text.split("```toml\n")[1:]]
+    kinds = {codec.spec_from_toml(block).model.kind for block in blocks}
+    assert {"predictions", "xgboost", "lightgbm", "onnx", "http"} <= kinds

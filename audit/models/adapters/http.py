@@ -138,6 +138,7 @@ def wrap(http: HttpSpec, dataset: Dataset, spec: Spec) -> Service:
         device="elsewhere",
         notes=(
             "A service: its weights are not seen, and it may be another model tomorrow.",
+            "What its predictions cost is spent elsewhere: energy that is measured here is that of asking.",
             "Each distinct row is asked once a run: whether the service answers it twice alike is not seen.",
         ),
     )
