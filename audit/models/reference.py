@@ -19,6 +19,7 @@ from audit.core import Dataset, Floats, Inputs, MissingOffer, ModelError, Offer,
 from audit.data.tables import listed, sha256
 from audit.data.tabular import Tabular
 from audit.models.adapters.torch import TorchModel, wrap
+from audit.models.seeds import seeded
 from audit.models.threads import limited
 from audit.registry import Entry, entries
 
@@ -208,7 +209,8 @@ def read(folder: Path, data: Dataset, spec: Spec) -> FamilyModel:
     if sha256(folder / WEIGHTS) != card["sha256"]:
         raise ModelError(f"{folder / WEIGHTS}: is not the file that card.json speaks of (its SHA-256 differs)")
     try:
-        module = kind(**card["config"])
+        with seeded(0):  # what is drawn here is written over by the saved weights
+            module = kind(**card["config"])
         safetensors.torch.load_model(module, str(folder / WEIGHTS))
     except Exception as error:
         raise ModelError(f"{folder}: cannot be loaded: {type(error).__name__}: {error}") from error
