@@ -47,4 +47,6 @@ from audit.explain.shapley import shapley as shapley
 from audit.explain.surrogate import lime as lime
 from audit.explain.surrogate_stability import Stability as Stability
 from audit.explain.surrogate_stability import stability as stability
+from audit.explain.traces import Trace as Trace
+from audit.explain.traces import trace as trace
 from audit.explain.trees import tree_shap as tree_shap
