@@ -126,6 +126,22 @@ def test_truth_agrees_with_closed_forms():
     )
 
 
+@pytest.mark.parametrize("knobs", [{"omega": 2.0}, {"omega": -1.0, "noise": 1.5, "race": 2.0}])
+def test_quadrature_is_that_of_a_cubature_of_another_kind(knobs):
+    """P(the oracle accepts a man), by adaptive quadrature over history of a normal tail."""
+    world = credit(**knobs)
+    truth, total = world.truth(), 0.0
+    for share, shift in zip(SHARES, SHIFTS, strict=True):
+
+        def tail(h, shift=shift * world.race):
+            step = 1.2 + world.omega * h + 0.45
+            mean = step * (0.5 + shift) + 0.7 * h + 0.4
+            return stats.norm.pdf(h - 0.3) * stats.norm.cdf(mean / math.hypot(step, 0.9 * math.sqrt(0.75)))
+
+        total += share * integrate.quad(tail, -9, 9, limit=500, epsabs=1e-12)[0]
+    assert truth["selection_rate.male"] == pytest.approx(total, abs=1e-8)
+
+
 def test_a_flip_wrongs_women_only():
     plain, flipped = credit().truth(), credit(flip=0.15).truth()
     assert flipped["base_rate.female"] == pytest.approx(0.85 * plain["base_rate.female"])

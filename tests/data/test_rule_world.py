@@ -97,7 +97,7 @@ def test_the_best_accuracy_under_a_bounded_gap():
     assert best_accuracy(noisy, 1.0) == pytest.approx(noisy.truth()["accuracy"], abs=1e-9)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.floats(0.05, 0.95), st.floats(0, 1), st.floats(0, 0.49), st.floats(0, 2))
 def test_truth_stays_within_bounds_for_every_knob(p, strength, noise, proxy):
     world = rules(p=p, strength=strength, noise=noise, proxy=proxy)

@@ -23,7 +23,7 @@ from audit.data.worlds.applicants import (
 from audit.data.worlds.base import Draw, Stratum, bounded, source
 from audit.data.worlds.forms import LogisticForm
 from audit.data.worlds.frontier import best_accuracy
-from audit.data.worlds.quadrature import hermite, sigmoid, spread_nodes
+from audit.data.worlds.quadrature import even, hermite, sigmoid, spread_nodes
 from audit.registry import world
 
 __all__ = ["CLASSES", "COLUMNS", "LEVELS", "RACES", "Credit", "best_accuracy", "credit", "features"]
@@ -177,8 +177,8 @@ class Credit:
         return found
 
     def strata(self) -> tuple[Stratum, ...]:
-        """The posterior in each sex and race: given history the logit that is seen is normal, over 64 nodes of history."""
-        z, mass = hermite(64)
+        """The posterior in each sex and race: given history the logit that is seen is normal, over a grid of history."""
+        z, mass = even(151)
         found = []
         for a, weight in enumerate((1 - self.p, self.p)):
             s, doubt = 2 * a - 1, self._doubt(a)

@@ -9,7 +9,7 @@ import numpy as np
 
 from audit.core import Floats
 from audit.data.worlds.applicants import DEBT, HISTORY, INCOME, LEVELS, RACES, RESIDUAL
-from audit.data.worlds.quadrature import FAR, hermite, logistic_between
+from audit.data.worlds.quadrature import even, hermite, sides, sigmoid
 from audit.data.worlds.scores import gaps, rates
 
 if TYPE_CHECKING:
@@ -52,24 +52,29 @@ def recorded(world: Credit) -> Floats:
 def _joint(world: Credit, a: int, shift: float) -> Floats:
     """P(label, decision | sex, shift of income) (2, 2) before flips and selection.
 
-    Gauss-Hermite over income, history and the noise of measurement, Gauss-Legendre over debt's residual on either side
-    of the decision boundary.
+    Given history the true logit and the one that is seen are jointly normal: an even grid over history, Gauss-Legendre
+    over the logit that is seen, on either side of the decision, Gauss-Hermite over the true one given that.
     """
+    weight, step, mean, variance = _given_history(world, a, shift)
+    noise = step * world.noise if a == 0 else np.zeros_like(step)
+    total = variance + noise**2
+    seen, mass = sides(mean, np.sqrt(total))
+    true = mean[:, None] + (variance / total)[:, None] * (seen - mean[:, None])
+    z, each = hermite(40) if noise.any() else (np.zeros(1), np.ones(1))
+    left = np.sqrt(variance * noise**2 / total)[:, None]
+    repaid = sum(w * sigmoid(true + left * node) for node, w in zip(z, each, strict=True))
+    positive = np.einsum("k,dkn,dkn->d", weight, mass, repaid)
+    return np.stack([np.einsum("k,dkn->d", weight, mass) - positive, positive])
+
+
+def _given_history(world: Credit, a: int, shift: float) -> tuple[Floats, Floats, Floats, Floats]:
+    """Weights of the nodes of history, and at each the slope of the logit in income, the true logit's mean and variance."""
+    z, weight = even(301)
     s = 2 * a - 1
-    noise = world.noise if a == 0 else 0.0
-    z, mass = hermite(40)
-    i, h, e = np.meshgrid(0.5 * s + shift + z, 0.3 * s + z, noise * z if noise else np.zeros(1), indexing="ij")
-    weight = mass[:, None, None] * mass[None, :, None] * (mass if noise else np.ones(1))
-    fixed, step = HISTORY * h + world.tau * s + world.b + DEBT * -0.5 * i, INCOME + world.omega * h
-    true, seen = fixed + step * i, fixed + step * (i + e)
-    slope = DEBT * RESIDUAL  # of the logit in debt's residual; negative, so below the edge is a positive decision
-    edge = np.clip(-seen / slope, -FAR, FAR)
-    joint = np.empty((2, 2))
-    for decision, (low, high) in enumerate(((edge, np.full_like(edge, FAR)), (np.full_like(edge, -FAR), edge))):
-        share, repaid = logistic_between(true, slope, low, high)
-        joint[1, decision] = (weight * repaid).sum()
-        joint[0, decision] = (weight * (share - repaid)).sum()
-    return joint
+    h = 0.3 * s + z
+    step = INCOME + world.omega * h
+    mean = (step - DEBT / 2) * (0.5 * s + shift) + HISTORY * h + world.tau * s + world.b
+    return weight, step, mean, (step - DEBT / 2) ** 2 + (DEBT * RESIDUAL) ** 2
 
 
 def _effects(world: Credit) -> dict[str, float]:
@@ -86,13 +91,12 @@ def _effects(world: Credit) -> dict[str, float]:
 
 def _women(world: Credit) -> tuple[float, float]:
     """Mean true income and mean history of recorded women."""
-    z, mass = hermite(40)
+    z, each = even(301)
     sums = np.zeros(3)
     for _, share, shift in world.races():
-        i, h = np.meshgrid(-0.5 + shift + z, -0.3 + z, indexing="ij")
-        true = (INCOME + DEBT * -0.5) * i + HISTORY * h + world.omega * i * h - world.tau + world.b
-        far = np.full_like(i, FAR)
-        _, repaid = logistic_between(true, DEBT * RESIDUAL, -far, far)
-        there = share * np.outer(mass, mass) * (1 - world.selection * (1 - world.flip) * repaid)
-        sums += [there.sum(), (there * i).sum(), (there * h).sum()]
+        weight, step, mean, variance = _given_history(world, 0, shift)
+        logit = mean[:, None] + np.sqrt(variance)[:, None] * z
+        income = shift - 0.5 + ((step - DEBT / 2) / np.sqrt(variance))[:, None] * z
+        kept = share * np.outer(weight, each) * (1 - world.selection * (1 - world.flip) * sigmoid(logit))
+        sums += [kept.sum(), (kept * income).sum(), (kept.sum(axis=1) * (z - 0.3)).sum()]
     return float(sums[1] / sums[0]), float(sums[2] / sums[0])

@@ -12,7 +12,7 @@ from audit.core import Codes, Dataset, Floats, Origin
 from audit.data.tabular import Tabular
 from audit.data.worlds.base import Draw, Stratum, bounded, source
 from audit.data.worlds.forms import LogisticForm
-from audit.data.worlds.quadrature import density, hermite, sigmoid, spread_nodes
+from audit.data.worlds.quadrature import density, even, sigmoid, spread_nodes
 from audit.registry import world
 
 COLUMNS = tuple(f"x{place}" for place in range(12))
@@ -80,9 +80,9 @@ class LongTail:
     def _normals(self) -> tuple[Floats, Floats, Floats]:
         """Given x4 the logits (typical, atypical) are jointly normal of mean 0: weights (k,), variances (2, k), covariance.
 
-        Over 60 nodes of x4; x3 x4 is then normal too.
+        Over a grid of x4; x3 x4 is then normal too.
         """
-        z, mass = hermite(60)
+        z, mass = even(151)
         plain = np.array(WEIGHTS)
         turned = plain + TURN * self.twist * np.array([0.0, 1.0, 1.0])
         both = (self.omega * z) ** 2
@@ -119,7 +119,7 @@ class LongTail:
         return values
 
     def strata(self) -> tuple[Stratum, ...]:
-        """The posterior on either side of the tail: given x4 the logit is normal, over 60 nodes of x4."""
+        """The posterior on either side of the tail: given x4 the logit is normal, over a grid of x4."""
         mass, variances, _ = self._normals()
         found = []
         for level, share, variance in zip(LEVELS, (1 - self.share, self.share), variances, strict=True):

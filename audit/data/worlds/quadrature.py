@@ -17,6 +17,13 @@ def hermite(nodes: int) -> tuple[Floats, Floats]:
     return z, mass / mass.sum()
 
 
+def even(nodes: int) -> tuple[Floats, Floats]:
+    """An even grid over N(0, 1) and its weights, summing to one: for smooth functions, however steep, as the grid is fine."""
+    z = np.linspace(-FAR, FAR, nodes)
+    mass = density(z)
+    return z, mass / mass.sum()
+
+
 def sigmoid(logit: Floats) -> Floats:
     """1 / (1 + e^-logit), without overflow."""
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * np.asarray(logit))))
@@ -27,13 +34,14 @@ def density(z: Floats) -> Floats:
     return np.asarray(np.exp(-(np.asarray(z) ** 2) / 2) / math.sqrt(2 * math.pi))
 
 
-def logistic_between(true: Floats, slope: float, low: Floats, high: Floats) -> tuple[Floats, Floats]:
-    """∫ φ(e) de and ∫ sigmoid(true + slope e) φ(e) de between low and high, elementwise, by 48 nodes of Gauss-Legendre."""
+def sides(mean: Floats, sd: Floats) -> tuple[Floats, Floats]:
+    """Nodes (2, k, 48) of N(mean, sd²) (k,) below and above 0, and their masses, by Gauss-Legendre on either side."""
     nodes, mass = np.polynomial.legendre.leggauss(48)
-    half = (high - low) / 2
-    e = (high + low)[..., None] / 2 + half[..., None] * nodes
-    weight = mass * half[..., None] * density(e)
-    return weight.sum(axis=-1), (weight * sigmoid(true[..., None] + slope * e)).sum(axis=-1)
+    edge = np.clip(-mean / sd, -FAR, FAR)
+    ends = np.stack([np.full_like(edge, -FAR), edge, np.full_like(edge, FAR)])
+    half = np.diff(ends, axis=0)[..., None] / 2
+    z = (ends[1:] + ends[:-1])[..., None] / 2 + half * nodes
+    return mean[:, None] + sd[:, None] * z, mass * half * density(z)
 
 
 def correlated(u: tuple[float, float], v: tuple[float, float], correlation: float) -> float:
