@@ -5,6 +5,7 @@ numpy and scikit-learn alone: the wrapper that rehearses the attack and the refe
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,13 +29,11 @@ def detector(
     unseen (m, d): people kept from it, of whom the share `share` is to be taken for people. Missing values count as 0.
     Raises UsageError.
     """
-    from sklearn.ensemble import RandomForestClassifier
-
     if not 0 < share < 1:
         raise UsageError(f"share: of people taken for people, above 0 and below 1, got {share!r}")
     shown = np.nan_to_num(np.concatenate([people, *probes]))
     real = np.repeat([1, 0], [len(people), len(shown) - len(people)])
-    forest = RandomForestClassifier(
+    forest = _forests()(
         n_estimators=trees,
         min_samples_leaf=leaf,
         class_weight="balanced",
@@ -43,6 +42,16 @@ def detector(
     )
     forest.fit(shown, real)
     return forest, float(np.quantile(forest.predict_proba(np.nan_to_num(unseen))[:, 1], 1 - share))
+
+
+def _forests() -> Any:
+    """scikit-learn's forests; importing them draws from Python's own generator, which is put back."""
+    kept = random.getstate()
+    try:
+        from sklearn.ensemble import RandomForestClassifier
+    finally:
+        random.setstate(kept)
+    return RandomForestClassifier
 
 
 def cut_of(values: Floats) -> float:
@@ -71,6 +80,6 @@ def flattened(values: Floats, rng: np.random.Generator, *, behind: int = 400) ->
 
 def mixed(values: Floats, rng: np.random.Generator) -> Floats:
     """Rows (at most n, d) with columns drawn by chance from another row; rows that this leaves as they are drop out."""
-    others = values[rng.permutation(len(values))]
-    drawn = np.where(rng.random(values.shape) < rng.random((len(values), 1)), values, others)
+    kept = rng.random(values.shape) < rng.random((len(values), 1))
+    drawn = np.where(kept, values, values[rng.permutation(len(values))])
     return np.asarray(drawn[(drawn != values).any(axis=1)])

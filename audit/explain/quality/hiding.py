@@ -145,17 +145,13 @@ def hiding(
     found = swaps(model, inputs.take(sampled_rows(subject, context, rows)), pool, rng)
     if len(found.columns) < 2:
         raise NotApplicable("at least two features that vary are needed")
-    drawn = rng.integers(rows_of(found), size=(DRAWS, rows_of(found)))
+    count = len(found.changes[PEOPLE])
+    drawn = rng.integers(count, size=(DRAWS, count))
     for kind in (NOISE, MEAN):
         yield from _compared(found, kind, drawn, subject, context.confidence, alarm)
     yield _table(found)
     if explained:
         yield from _explainers(subject, context, found, explained)
-
-
-def rows_of(found: Swaps) -> int:
-    """How many people were asked about."""
-    return len(found.changes[PEOPLE])
 
 
 def _compared(found: Swaps, kind: str, drawn: Ints, subject: Subject, level: float, alarm: float) -> Iterator[Measure]:
@@ -168,14 +164,14 @@ def _compared(found: Swaps, kind: str, drawn: Ints, subject: Subject, level: flo
         return
     lost = people - probes
     draws = found.shares(PEOPLE, drawn) - found.shares(kind, drawn)
-    shift = _measure("shift", float(np.abs(lost).sum() / 2), np.abs(draws).sum(axis=1) / 2, kind, rows_of(found), level)
+    shift = _measure("shift", float(np.abs(lost).sum() / 2), np.abs(draws).sum(axis=1) / 2, kind, drawn.shape[1], level)
     worst = int(lost.argmax())
     yield replace(
         shift, better="lower", note=_words(found.columns[worst], people[worst], probes[worst], kind, shift, alarm)
     )
     for place, name in enumerate(found.columns):
         if name in subject.groups or place == worst:
-            measure = _measure("hidden_share", float(lost[place]), draws[:, place], kind, rows_of(found), level)
+            measure = _measure("hidden_share", float(lost[place]), draws[:, place], kind, drawn.shape[1], level)
             note = f"{people[place]:.0%} of all changes at people, {probes[place]:.0%} at probes: {WORDS[kind]}"
             yield replace(measure, where={"feature": name, "method": kind}, note=note)
 

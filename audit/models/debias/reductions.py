@@ -85,7 +85,7 @@ class TorchLearner:
         """Decisions (n,) at these places."""
         with torch.no_grad():
             raw = self.module()(self._rows(X)).reshape(-1)
-        return (raw > 0).cpu().numpy().astype(np.int64)
+        return np.asarray((raw > 0).cpu().numpy(), dtype=np.int64)
 
     def module(self) -> nn.Module:
         """The trained module."""

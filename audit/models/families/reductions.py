@@ -17,6 +17,7 @@ from audit.models.debias.reductions import reductions as reduce
 from audit.models.encoding import Encoder, encoder, group_of, labels_of, rows_of
 from audit.models.promises import Promise
 from audit.models.reference import Reference
+from audit.models.seeds import seeded
 from audit.models.stack import layers_of
 from audit.models.training import Training
 from audit.registry import family
@@ -91,6 +92,7 @@ def reductions(
     build = partial(_network, front.width, hidden)
     y, a = labels_of(data, device), group_of(data, attribute)
     found = reduce(build, x, y, a, constraint=constraint, eps=eps, training=training, rounds=rounds)
-    module = Reductions(encoder=front.config, hidden=hidden, members=len(found.members))
+    with seeded(seed):  # its own networks are put aside for the trained ones, but drawing them must leave no trace
+        module = Reductions(encoder=front.config, hidden=hidden, members=len(found.members))
     module.front, module.mixture = front, found
     return module.to(device).eval()
