@@ -29,13 +29,13 @@ def _wrote(*paths: Path) -> None:
         print(f"wrote {path}", file=sys.stderr)  # noqa: T201
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, words: int = 1) -> str:
-    """Columns of plain text, the first `words` of them left aligned."""
+def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, words: Sequence[int] = (0,)) -> str:
+    """Columns of plain text, those numbered in `words` left aligned."""
     cells = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[k]) for row in cells) for k in range(len(head))]
     lines = [
         "  ".join(
-            cell.ljust(width) if k < words else cell.rjust(width)
+            cell.ljust(width) if k in words else cell.rjust(width)
             for k, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in cells
@@ -50,7 +50,7 @@ def zoo_list(*, quiet: bool = False) -> int:
         rows = zoo.listing(progress)
     head = ("family", "what it is", "sources", "world", "parameters", "offers")
     shown = [(id, title, sources, world, offers, f"{n:,}") for id, title, sources, world, n, offers in rows]
-    sys.stdout.write(table((*head[:4], head[5], head[4]), shown, words=5))
+    sys.stdout.write(table((*head[:4], head[5], head[4]), shown, words=range(5)))
     return 0
 
 
@@ -78,7 +78,7 @@ def zoo_train(asked: Sequence[zoo.Named], out: Path, *, rows: int, run: RunSpec,
             found.append(zoo.train(wish, rows=rows, seed=run.seed, run=run))
             paths.append(zoo.keep(found[-1], out, seed=run.seed).parent)
         progress(len(asked), len(asked), "done")
-    head = ("family", "promise", "found", "wanted", "kept", "parameters", "CPU s")
+    head = ("family", "promise", "found", "wanted", "kept", "parameters", "CPU s", "why")
     told = [
         (
             one.named if first else "",
@@ -88,18 +88,17 @@ def zoo_train(asked: Sequence[zoo.Named], out: Path, *, rows: int, run: RunSpec,
             "yes" if promise.kept else "NO",
             f"{one.model.card.parameters:,}" if first else "",
             f"{one.cpu_seconds:.2f}" if first else "",
+            promise.why,
         )
         for one in found
         for promise in one.promises
         for first in [promise is one.promises[0]]
     ]
-    sys.stdout.write(table(head, told, words=2))
+    sys.stdout.write(table(head, told, words=(0, 1, 7)))
     total = sum(one.cpu_seconds for one in found)
     broken = [str(one.named) for one in found if not one.kept]
-    sys.stdout.write(
-        f"\n{len(found)} trained in {total:.1f} CPU-seconds; {fmt.plural(len(broken), 'one breaks', f'{len(broken)} break')} a promise"
-    )
-    sys.stdout.write(f": {', '.join(broken)}\n" if broken else "\n")
+    verdict = f"{', '.join(broken)} broke a promise" if broken else "every promise was kept"
+    sys.stdout.write(f"\n{len(found)} trained in {total:.1f} CPU-seconds; {verdict}\n")
     _wrote(*paths)
     return 1 if broken else 0
 
@@ -107,8 +106,7 @@ def zoo_train(asked: Sequence[zoo.Named], out: Path, *, rows: int, run: RunSpec,
 def _bounds(promise: Promise) -> str:
     low = "" if promise.low is None else f">= {promise.low:.4f}"
     high = "" if promise.high is None else f"<= {promise.high:.4f}"
-    why = f" ({promise.why})" if promise.why else ""
-    return " and ".join(filter(None, (low, high))) + why
+    return " and ".join(filter(None, (low, high)))
 
 
 def zoo_run(wish: zoo.Named, out: Path, *, rows: int, training: int, run: RunSpec, quiet: bool = False) -> int:
@@ -199,7 +197,7 @@ def told(found: Calibration) -> str:
     lines = [
         f"{found.family} on the world {found.world}: {found.seeds} models, {found.audits} audits of each "
         f"({found.explained} with explanations), {found.rows:,} people an audit, {found.level:.0%} intervals\n",
-        table(head, rows, words=3),
+        table(head, rows, words=range(3)),
         f"no truth is known of: {', '.join(found.unknown)}\n" if found.unknown else "",
         "\n",
     ]
