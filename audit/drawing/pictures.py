@@ -232,8 +232,7 @@ def traced(table: Table) -> Markup:
         told.append(f"{head}, not met: {failed}" if failed else head)
         parts.append(f'<text class="{"k" if fires else "u"}" x="14" y="{svg.short(y + 13)}">{escape(head)}</text>')
         if fires:
-            height = svg.short(ROW * (len(asked) + 1) - 4)
-            kind = "up" if denies else "b"
+            height, kind = svg.short(ROW * (len(asked) + 1) - 4), "up" if denies else "b"
             parts.append(f'<rect class="{kind}" x="2" y="{svg.short(y)}" width="5" height="{height}"/>')
         for k, row in enumerate(asked, 1):
             parts.append(_answer(row, y + ROW * k))

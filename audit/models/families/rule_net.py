@@ -42,22 +42,11 @@ class RuleNet(Reference):
     accepting: Tensor
 
     def __init__(
-        self,
-        *,
-        columns: Sequence[str],
-        asked: Sequence[int],
-        levels: Sequence[str | None],
-        clauses: int,
-        denying: int,
+        self, *, columns: Sequence[str], asked: Sequence[int], levels: Sequence[str | None], clauses: int, denying: int
     ) -> None:
         super().__init__()
-        self.config = {
-            "columns": list(columns),
-            "asked": list(asked),
-            "levels": list(levels),
-            "clauses": clauses,
-            "denying": denying,
-        }
+        questions = {"columns": list(columns), "asked": list(asked), "levels": list(levels)}
+        self.config = {**questions, "clauses": clauses, "denying": denying}
         self.columns, self.asked, self.levels = tuple(columns), list(asked), tuple(levels)
         self.register_buffer("thresholds", torch.zeros(len(asked), dtype=torch.float64))
         self.register_buffer("named", torch.tensor([level is not None for level in levels]), persistent=False)
@@ -130,7 +119,7 @@ def _learn(net: RuleNet, fitted: _Part, chosen: _Part, *, epochs: int, soft: int
         for rows in order.split(BATCH):  # type: ignore[no-untyped-call]
             said = net.softly(fitted.failed[rows], temperature)
             if epoch >= soft:
-                # Forward the hard decision, backward the soft one: rounding at the end would lose what was learnt.
+                # Forward the hard decision, backward the soft one: the loss is that of the rules themselves.
                 said = said + (net.decided(fitted.failed[rows]) - said).detach()
             loss = torch.square(said - fitted.y[rows]).mean() + _size(net, temperature)
             optimiser.zero_grad()
