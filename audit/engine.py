@@ -72,7 +72,7 @@ LACKING: Mapping[str, str] = {
     "scores": "there are no scores",
     "groups": "no protected attribute is named in [groups] attributes",
     "rows": "the data are published counts, not rows of individuals",
-    "model": "there is no model that could answer changed inputs, only recorded predictions",
+    "model": "there is no model that scores changed inputs, only recorded predictions or likelihoods of texts",
     "parameters": "the model's parameters are not open to inspection",
     "strata": "no stratum (a department, a product) is named in [data] strata",
     "classes": "the outcome is yes or no: there are no more than two classes",

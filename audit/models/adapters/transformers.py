@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audit.core import DataError, Dataset, Floats, Ints, MissingOffer, ModelError, Offer, Spec, Task
+from audit.core import DataError, Dataset, Floats, Ints, MissingOffer, ModelError, Offer, Output, Spec, Task
 from audit.data.tables import listed
 from audit.data.tabular import Tabular
 from audit.data.texts import Texts
@@ -239,7 +239,7 @@ def wrap(pair: tuple[Any, Any], dataset: Dataset, spec: Spec) -> TransformersMod
         model.config.pad_token_id = known.fill  # a causal classifier looks for the last token that is not this
     model.config.use_cache = False
     module, task = Masked(model, pad=known.pad, fill=known.fill), spec.model.task
-    output = "value" if spec.model.output == "value" else "logit"
+    output: Output = "value" if spec.model.output == "value" else "logit"
     asked = replace(spec, model=replace(spec.model, output=output, classes=()))
     plain = wrap_torch(module, dataset, asked)
     length = dataset.inputs.ids.shape[1] if isinstance(dataset.inputs, Texts) else known.limit
