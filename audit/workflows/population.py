@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import entropy, rankdata
 
-from audit.core import ALL, Codes, Dataset, Floats, Ints, Model, Reconstructing, Uncertain
+from audit.core import ALL, Codes, Dataset, Floats, Ints, Mixed, Model, Reconstructing, Uncertain
 from audit.data.tabular import Tabular
 
 Where = Mapping[str, str]
@@ -338,6 +338,17 @@ def _reconstruction(people: Population) -> Iterator[Fact]:
         yield "reconstruction_error", where, float(error[inside].mean())
 
 
+def _routing(people: Population) -> Iterator[Fact]:
+    weights = cast(Mixed, people.model).routes(people.inputs)
+    expert = weights.argmax(axis=1)
+    for attribute, codes in people.groups.items():
+        shares = [
+            np.bincount(expert[codes.values == k], minlength=weights.shape[1]) / (codes.values == k).sum()
+            for k in range(len(codes.levels))
+        ]
+        yield "routing_distance", {attribute: ALL}, max(np.abs(a - b).sum() / 2 for a, b in combinations(shares, 2))
+
+
 TRUTHS: Mapping[str, Callable[[Population], Iterator[Fact]]] = {
     "performance.overall": _performance,
     "fairness.selection": _selection,
@@ -348,6 +359,7 @@ TRUTHS: Mapping[str, Callable[[Population], Iterator[Fact]]] = {
     "fairness.four_fifths": _impact,
     "fairness.ll144": _impact,
     "fairness.representation": _representation,
+    "fairness.routing": _routing,
     "fairness.calibration": _calibration,
     "fairness.counterfactual": _counterfactual,
     "fairness.flip": _flip,

@@ -12,7 +12,7 @@ QUICK = ["--training", "1500", "--rows", "400"]
 
 
 def test_a_name_carries_options():
-    wish = zoo.named('mlp:hidden=[8,4],epochs=3')
+    wish = zoo.named("mlp:hidden=[8,4],epochs=3")
     assert wish.id == "mlp"
     assert wish.options == {"hidden": [8, 4], "epochs": 3}
     assert str(wish) == "mlp:hidden=[8, 4],epochs=3"
