@@ -121,7 +121,7 @@ def test_honest_models_are_not(world, drawn, unseen):
         found = read_off(model, unseen, explained=0)
         for kind in ("noise", "mean"):
             assert shift(found, kind).interval.high < 0.25
-            assert shift(found, kind).note.startswith("no sign")
+            assert shift(found, kind).note.startswith("no warning")
 
 
 def test_a_model_of_additive_answers_leans_alike_everywhere(unseen):

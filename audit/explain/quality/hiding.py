@@ -116,7 +116,7 @@ def _noised(people: Tabular, pool: Tabular, scale: Floats, rng: np.random.Genera
     sources=("slack2020", "efron1993"),
 )
 def hiding(
-    subject: Subject, context: Context, *, rows: int = 96, alarm: float = 0.4, explained: int = ASKED
+    subject: Subject, context: Context, *, rows: int = 96, alarm: float = 0.3, explained: int = ASKED
 ) -> Iterator[Evidence]:
     """Does the model lean on the same features for people as for the questions that explainers put to it?
 
@@ -194,7 +194,7 @@ def _words(name: str, people: float, probes: float, kind: str, shift: Measure, a
             "(LIME, mean backgrounds) do not show what it does to people; read those over real or nearest people"
         )
     if shift.interval.high < alarm:
-        return f"no sign of a second rule for such probes: {facts}"
+        return f"no warning from such probes (the interval lies below {alarm:g}): {facts}"
     return f"cannot tell whether there is a second rule for such probes: the interval holds {alarm:g}; {facts}"
 
 
