@@ -1,5 +1,6 @@
 """A model of every adapter, each over data that it reads, built once."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from torch import nn
 from audit.core import Dataset, DataSpec, HttpSpec, ModelSpec, Origin, RunSpec, Spec
 from audit.data.readers import from_frame, read, tabular
 from audit.models import reference
+from audit.models.adapters.geometric import wrap as geometric
 from audit.models.adapters.predictions import recorded
 from audit.models.load import inputs, load, wrap
 
@@ -149,6 +151,19 @@ def _graph(place: Place) -> Case:
     return Case(wrap(module, data, place.spec("torch", output="logit")), data, module)
 
 
+def _geometric(place: Place) -> Case:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, about what torch_geometric calls while it is imported
+        from torch_geometric.nn import SAGEConv, Sequential
+
+    nodes = random_graph(40, 60)
+    data = Dataset(inputs=nodes, groups={}, origin=Origin(name="nodes"), y=np.arange(40) % 2, names=("a", "b", "c"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = Sequential("x, ties", [(SAGEConv(3, 8), "x, ties -> x"), nn.ReLU(), (SAGEConv(8, 2), "x, ties -> x")])
+    return Case(geometric(module, data, place.spec("geometric", output="logit")), data, module)
+
+
 BUILDERS: dict[str, Callable[[Place], Case]] = {
     "oracle": lambda place: Case(load(WORLD, place.data, None), place.data),
     "torch1": _torch(1),
@@ -164,8 +179,9 @@ BUILDERS: dict[str, Callable[[Place], Case]] = {
     "family": _family,
     "transformers": _transformers,
     "graph": _graph,
+    "geometric": _geometric,
 }
-TABLES = [name for name in BUILDERS if name not in ("transformers", "graph")]
+TABLES = [name for name in BUILDERS if name not in ("transformers", "graph", "geometric")]
 
 
 def world() -> Dataset:
