@@ -16,7 +16,7 @@ from audit.data.worlds.rules import LAWFUL, LEVELS, PLANTED, chance, rules
 
 SETTINGS = [
     ({}, 2_000_000),
-    ({"strength": 0.4, "noise": 0.1, "p": 0.3, "proxy": 0.2}, 500_000),
+    ({"strength": 0.4, "noise": 0.1, "p": 0.3, "proxy": 0.2}, 250_000),
     ({"strength": 0}, 300_000),
 ]
 

@@ -54,7 +54,7 @@ def test_equalised_odds_cost_what_brute_force_over_thresholds_finds():
 
 @pytest.mark.parametrize("world", [credit(**HARD), rules(noise=0.1, strength=0.6), long_tail(share=0.3)])
 def test_the_posterior_is_calibrated_and_its_strata_are_those_of_the_draws(world):
-    data = world.draw(400_000, np.random.default_rng(11))
+    data = world.draw(200_000, np.random.default_rng(11))
     chance, y = world.posterior(data), data.y
     codes = np.ravel_multi_index(
         [each.values for each in data.groups.values()], [len(each.levels) for each in data.groups.values()]
