@@ -193,10 +193,7 @@ def flips_by_group(
     where: Mapping[str, str],
     note: str,
 ) -> Iterator[Measure]:
-    """The flip rate in every group, and the largest difference of it among the groups of an attribute.
-
-    flips, weights (k,) of the chosen rows (k,) of the subject; where: what the measures have in common.
-    """
+    """The rate in every group and its largest difference; flips, weights (k,) of chosen rows (k,); where: added to each."""
     for attributes in subject.slices:
         each = [subject.groups[name] for name in attributes]
         rates, counts = [], []

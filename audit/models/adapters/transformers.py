@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from audit.core import DataError, Dataset, Floats, Ints, MissingOffer, ModelError, Offer, Output, Spec, Task
 from audit.data.tables import listed
@@ -21,6 +21,7 @@ from audit.models.adapters.torch import TorchModel
 from audit.models.adapters.torch import wrap as wrap_torch
 from audit.models.attentions import attends
 from audit.models.base import class_order
+from audit.models.masked import Masked
 from audit.models.modes import evaluating
 from audit.models.tokens import Tokens, tokens
 from audit.registry import adapter
@@ -28,27 +29,6 @@ from audit.registry import adapter
 TOKENS_AT_ONCE = 2**14  # of a batch: of long texts fewer go together
 BYTES_AT_ONCE = 2**28  # of the logits of a language model
 _GENERIC = re.compile(r"LABEL_\d+")
-
-
-class Masked(nn.Module):
-    """A model of transformers that reads ids (n, tokens) alone: an attention mask tells it what is padding."""
-
-    def __init__(self, model: nn.Module, *, pad: int, fill: int) -> None:
-        super().__init__()
-        self.model, self.pad, self.fill = model, pad, fill
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Logits (n, k), of language models (n, tokens, vocabulary)."""
-        logits: Tensor = self.asked(self.model, ids).logits
-        return logits
-
-    def asked(self, model: Any, ids: Tensor, **options: Any) -> Any:
-        """All that the model, or its body, says of ids."""
-        return model(input_ids=self.filled(ids), attention_mask=(ids != self.pad).long(), **options)
-
-    def filled(self, ids: Tensor) -> Tensor:
-        """The ids, padding replaced by what the embedding knows."""
-        return ids.masked_fill(ids == self.pad, self.fill)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
