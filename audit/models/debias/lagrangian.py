@@ -32,7 +32,7 @@ def lagrangian(
     batch: int = 1000,
     rate: float = 3e-3,
     held: float = 0.3,
-    margin: float = 0.0,
+    margin: float = 1.0,
     seed: int = 0,
 ) -> Debiased:
     """A copy of the module, trained so that the rates of its decisions differ by at most `eps` between groups (cotter2019).

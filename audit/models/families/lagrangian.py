@@ -43,7 +43,7 @@ def lagrangian(
     attribute: str | None = None,
     hidden: Sequence[int] = (32,),
     epochs: int = 60,
-    margin: float = 0.0,
+    margin: float = 1.0,
 ) -> MLP:
     """A perceptron trained under a bound on the gap; options as of `audit.models.debias.lagrangian`.
 
