@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.core import UsageError
-from audit.models.debias.selection import Criterion, Debiased, Rows, apart, batches, checked, logits, picked
+from audit.models.debias.selection import Criterion, Debiased, Rows, apart, batches, checked, follow, logits, picked
 from audit.models.seeds import seeded
 from audit.models.stack import layers_of
 from audit.models.training import log_loss
@@ -48,15 +48,15 @@ def adversarial(
     *,
     criterion: Criterion = "demographic_parity",
     eps: float = 0.05,
-    alpha: float = 2.0,
+    alpha: float = 3.0,
     epochs: int = 20,
-    batch: int = 512,
+    batch: int = 256,
     rate: float = 3e-3,
     steps: int = 3,
     hidden: Sequence[int] = (16, 16),
-    before: tuple[int, int] = (1, 2),
+    before: tuple[int, int] = (4, 4),
     held: float = 0.3,
-    margin: float = 1.0,
+    margin: float = 2.0,
     seed: int = 0,
 ) -> Debiased:
     """A copy of the module, trained so that an adversary cannot tell the group from its logit (zhang2018).
@@ -64,20 +64,22 @@ def adversarial(
     module: raw rows (n, ...) to logits (n,) or (n, 1); it should standardise what it reads. x (n, ...), y (n,) of 0 and 1,
     a (n,) the group of each row, two or more: arrays or tensors. The adversary reads the logit, for equalised odds y
     beside it, for equal opportunity rows of y = 1 only; `steps` of its steps at about 3 times the rate to one of the module's. alpha: the
-    strength. held: the share of rows on which the epoch is chosen: the most accurate whose gap plus `margin` standard
+    strength. The weights that are kept are a running mean, and only the second half of the epochs may be chosen. held: the share of rows on which the epoch is chosen: the most accurate whose gap plus `margin` standard
     errors is at most `eps`, else the one of the smallest. Raises UsageError, DataError, ModelError.
     """
     rows = checked(module, x, y, a, criterion=criterion, eps=eps)
     recipe = Recipe(alpha=alpha, epochs=epochs, batch=batch, rate=rate, steps=steps, before=before, criterion=criterion)
-    made = copy.deepcopy(module)
+    made, mean = copy.deepcopy(module), copy.deepcopy(module)
     with seeded(seed) as generator:
         learnt, kept = apart(rows, held, generator)
         width = 2 if criterion == "equalized_odds" else 1
         rival = layers_of([width, *hidden, int(rows.a.max()) + 1]).to(rows.x.device, next(made.parameters()).dtype)
-        passes = _passes(made, rival, learnt, recipe, generator)
-        history, chosen = picked(made, passes, kept, criterion=criterion, eps=eps, margin=margin)
+        passes = _passes(made, mean, rival, learnt, recipe, generator)
+        # Early epochs keep a bound by accident, before the adversary has learnt to look.
+        half = epochs // 2 + 1
+        history, chosen = picked(mean, passes, kept, criterion=criterion, eps=eps, margin=margin, first=half)
     return Debiased(
-        module=made,
+        module=mean,
         history=history,
         chosen=chosen,
         criterion=criterion,
@@ -88,7 +90,7 @@ def adversarial(
 
 
 def _passes(
-    module: nn.Module, rival: nn.Module, rows: Rows, recipe: Recipe, generator: torch.Generator
+    module: nn.Module, mean: nn.Module, rival: nn.Module, rows: Rows, recipe: Recipe, generator: torch.Generator
 ) -> Iterator[None]:
     """Both networks pretrained, then one epoch of them against each other at every turn."""
     parameters = [each for each in module.parameters() if each.requires_grad]
@@ -103,11 +105,16 @@ def _passes(
     for _ in range(recipe.before[1]):
         for part in batches(rows, recipe.batch, generator):
             _rivals_step(module, rival, theirs, part, recipe.criterion)
-    for _ in range(recipe.epochs):
+    for done in range(recipe.epochs):
+        # At a constant rate the two go round each other: a smaller one lets them come to rest.
+        left = 1 - done / recipe.epochs
+        for optimiser, first in ((ours, recipe.rate), (theirs, recipe.rate * 10 / 3)):
+            optimiser.param_groups[0]["lr"] = first * left
         for place, part in enumerate(_repeated(rows, recipe, generator), start=1):
             _rivals_step(module, rival, theirs, part, recipe.criterion)
             if place % recipe.steps == 0:
                 _step(module, rival, ours, part, recipe)
+                follow(mean, module)
         yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
@@ -11,13 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from audit.core import UsageError
-from audit.models.debias.selection import Criterion, Debiased, Rows, apart, batches, checked, conditions, logits, picked
+from audit.models.debias.selection import (
+    Criterion,
+    Debiased,
+    Rows,
+    apart,
+    batches,
+    checked,
+    conditions,
+    follow,
+    logits,
+    picked,
+)
 from audit.models.seeds import seeded
 from audit.models.training import log_loss
 
 STEEP = 4.0  # sigmoid(4 logit) stands in for a decision where a gradient is needed
-RISE, FALL, MOST = 0.02, 0.008, 3.0  # of the multiplier: towards the violation, back when there is none, and its bound
-NEAR = 0.8  # a gap below this part of eps lets the multiplier fall
+RISE, MOST = 0.05, 5.0  # how far a multiplier moves for a gap of 1, and its bound
 
 
 def lagrangian(
@@ -44,14 +55,16 @@ def lagrangian(
     for name, value in (("epochs", epochs), ("batch", batch)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise UsageError(f"{name}: a whole number from 1 on, got {value!r}")
-    made = copy.deepcopy(module)
+    made, mean = copy.deepcopy(module), copy.deepcopy(module)
     with seeded(seed) as generator:
         learnt, kept = apart(rows, held, generator)
         optimiser = torch.optim.Adam([each for each in made.parameters() if each.requires_grad], lr=rate)
-        passes = _passes(made, learnt, optimiser, criterion, eps, epochs, batch, generator)
-        history, chosen = picked(made, passes, kept, criterion=criterion, eps=eps, margin=margin)
+        passes = _passes(
+            made, mean, learnt, optimiser, criterion, aim(eps, kept, criterion, margin), epochs, batch, generator
+        )
+        history, chosen = picked(mean, passes, kept, criterion=criterion, eps=eps, margin=margin, first=epochs // 2 + 1)
     return Debiased(
-        module=made,
+        module=mean,
         history=history,
         chosen=chosen,
         criterion=criterion,
@@ -63,6 +76,7 @@ def lagrangian(
 
 def _passes(
     module: nn.Module,
+    mean: nn.Module,
     rows: Rows,
     optimiser: torch.optim.Optimizer,
     criterion: Criterion,
@@ -83,18 +97,34 @@ def _passes(
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+            follow(mean, module)
             multipliers = moved(multipliers, hard, eps)
         yield
 
 
 def moved(multipliers: Tensor, hard: Tensor, eps: float) -> Tensor:
-    """The multipliers (m,) after a batch whose decisions differ by `hard` (m,): towards the violation, else back to 0.
+    """The multipliers (m,) after a batch whose decisions differ by `hard` (m,): dual ascent on |hard| <= eps.
 
-    One signed multiplier a difference: two one-sided ones would both be driven up by the noise of batches.
+    One signed multiplier a difference. While it holds one side of the bound it moves by what that side is broken or kept
+    by, and stops at 0: linear in `hard`, so that the noise of batches cancels, which it does not in max(0, violation).
     """
-    up = multipliers + RISE * (hard - hard.clamp(-eps, eps))
-    back = up.sign() * (up.abs() - FALL).clamp_min(0.0)
-    return torch.where(hard.abs() < NEAR * eps, back, up).clamp(-MOST, MOST)
+    free = RISE * (hard - hard.clamp(-eps, eps))
+    above = (multipliers + RISE * (hard - eps)).clamp(0.0, MOST)
+    below = (multipliers + RISE * (hard + eps)).clamp(-MOST, 0.0)
+    return torch.where(multipliers > 0, above, torch.where(multipliers < 0, below, free))
+
+
+def aim(eps: float, held: Rows, criterion: Criterion, margin: float) -> float:
+    """The bound to train for: `margin` standard errors of the rows held back below eps, but not below half of it.
+
+    The errors are those of two rates of one half over the two smallest groups that a rate counts.
+    """
+    least = eps
+    for inside in conditions(held.y, criterion):
+        sizes = sorted(int((inside & (held.a == level)).sum()) for level in held.a.unique().tolist())
+        error = math.sqrt(sum(0.25 / max(size, 1) for size in sizes[:2]))
+        least = min(least, eps - margin * error)
+    return max(least, eps / 2)
 
 
 def differences(values: Tensor, y: Tensor, a: Tensor, criterion: Criterion, groups: int) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from audit.core import DataError, ModelError, UsageError, suggest
 from audit.data.tables import listed
 
+FOLLOWED = 0.02  # of the way to the module's weights that their mean goes with every step
 Criterion = Literal["demographic_parity", "equalized_odds", "equal_opportunity"]
 
 
@@ -152,12 +153,29 @@ def batches(rows: Rows, size: int, generator: torch.Generator) -> Iterator[Rows]
         yield rows.take(places)
 
 
+def follow(mean: nn.Module, module: nn.Module) -> None:
+    """Move a running mean of the weights: what is trained against something goes round a point that the mean lies near."""
+    with torch.no_grad():
+        for one, new in zip(mean.parameters(), module.parameters(), strict=True):
+            one.lerp_(new, FOLLOWED)
+        for one, new in zip(mean.buffers(), module.buffers(), strict=True):
+            one.copy_(new)
+
+
 def picked(
-    module: nn.Module, passes: Iterator[None], held: Rows, *, criterion: Criterion, eps: float, margin: float
+    module: nn.Module,
+    passes: Iterator[None],
+    held: Rows,
+    *,
+    criterion: Criterion,
+    eps: float,
+    margin: float,
+    first: int = 1,
 ) -> tuple[tuple[Epoch, ...], Epoch]:
     """Run the epochs and leave the module as it was after the best: of those whose bound is within eps the most accurate.
 
     Where there is none, the smallest bound. bound: the gap on the rows held back and `margin` standard errors of it.
+    first: the number of the first epoch that may be chosen.
     """
     history: list[Epoch] = []
     best: tuple[tuple[bool, float], Epoch, Any] | None = None
@@ -172,13 +190,16 @@ def picked(
             bound=gap(decided, held.y, held.a, criterion, margin=margin),
         )
         history.append(epoch)
+        if number < first:
+            module.train()
+            continue
         kept = epoch.bound <= eps
         worth = (kept, epoch.accuracy if kept else -epoch.bound)
         if best is None or worth > best[0]:
             best = worth, epoch, copy.deepcopy(module.state_dict())
         module.train()
     if best is None:
-        raise UsageError("epochs: a whole number from 1 on, got 0")
+        raise UsageError(f"epochs: {len(history)} were run, none from epoch {first} on")
     module.load_state_dict(best[2])
     module.eval()
     return tuple(history), best[1]

@@ -42,9 +42,9 @@ def adversarial(
     eps: float = EPS,
     attribute: str | None = None,
     hidden: Sequence[int] = (32,),
-    alpha: float = 2.0,
+    alpha: float = 3.0,
     epochs: int = 20,
-    margin: float = 1.0,
+    margin: float = 2.0,
 ) -> MLP:
     """A perceptron from whose logit an adversary cannot tell the group; options as of `audit.models.debias.adversarial`.
 
