@@ -27,7 +27,8 @@ class Attribution:
     player present, and with all of them. players: the names in each row. targets (rows,): the class explained. scale: what
     is explained, "probability", "log-odds" or "number".
     se_sampling, se_background (as values): standard errors from drawing (coalitions, perturbations) and from drawing the
-    background; None where the method has no such error. data (as values): what the players were, NaN where a player is
+    background; None where the method has no such error. se_mean_abs (most players,): standard error of the mean over rows
+    of the absolute values from drawing the background that all rows share. data (as values): what the players were, NaN where a player is
     no single number. params: the method's settings. model, background: digests (the background's in words).
     evaluations: rows that the model was asked for; forwards: what that cost in forward passes of one row (a gradient
     costs three). complete: whether the values are meant to add up to output - base. kind: of inputs ("tabular", "images",
@@ -52,6 +53,7 @@ class Attribution:
     complete: bool = True
     se_sampling: Floats | None = None
     se_background: Floats | None = None
+    se_mean_abs: Floats | None = None
     data: Floats | None = None
     kind: str = "tabular"
     owners: Ints | None = None
@@ -170,6 +172,7 @@ def _joined(found: Attribution, groups: Mapping[str, Sequence[str]]) -> Attribut
         players=(joined,) * len(found.players),
         se_sampling=added(found.se_sampling),
         se_background=added(found.se_background),
+        se_mean_abs=None,  # of a sum it does not follow from those of its parts
         data=data,
         owners=None,
     )

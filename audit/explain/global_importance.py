@@ -41,8 +41,8 @@ def global_importance(
     The mean absolute Shapley value of each feature over sampled rows: how far the feature moves the probability (link
     "identity") or the log-odds ("logit") of the positive class from the average over the background. A feature that
     is absent takes the values of sampled background rows, whatever the other features are (interventional). The
-    interval joins the spread over rows with the errors from drawing the background and the coalitions; the
-    background's part is an upper bound, as its errors in different rows are taken to move together. The values are exact
+    interval joins the spread over rows with the errors from drawing the background, which all rows share, and the
+    coalitions. The values are exact
     for up to 8 features and estimated from `budget` coalitions (at least four a feature) above that.
 
     Of texts it is the mean over the sampled texts that hold the word, of words that stand in at least five of them.
@@ -131,17 +131,19 @@ def _importance(found: Attribution, index: int, level: float) -> Measure:
 def _errors(found: Attribution, index: int) -> tuple[float, float]:
     """Standard errors of the mean absolute value, from the background and from the coalitions.
 
-    All rows share both draws, so the mean of the rows' errors bounds the error of their mean.
+    All rows share both draws: the mean of the rows' errors bounds the error of their mean, where that is not known itself.
     """
     both = (found.se_background, found.se_sampling)
     background, sampling = (float("nan") if error is None else float(error[:, index].mean()) for error in both)
+    if found.se_mean_abs is not None:
+        background = float(found.se_mean_abs[index])
     return background, sampling
 
 
 def _share(error: float, value: float) -> str:
     if np.isnan(error):
         return "SE unknown (one filling has no spread), and not in the interval"
-    return f"SE at most {error:.2g}" + (f" ({error / value:.0%} of the value)" if value > 0 else "")
+    return f"SE {error:.2g}" + (f" ({error / value:.0%} of the value)" if value > 0 else "")
 
 
 def _swarm(found: Attribution) -> Table:

@@ -17,12 +17,14 @@ class Played:
     """Values (rows, pairs, 2) of each coalition and of its complement, means over fillings.
 
     spread (rows, outputs): standard error of a linear map of them from having drawn the fillings; None for one filling.
+    shift (outputs, fillings): the sum over rows of what each filling alone gives for the absolute value of that map.
     noise (rows, pairs): variance of the odd part from each pair's own draws of fillings; None where all pairs share them.
     """
 
     values: Floats
     spread: Floats | None
     noise: Floats | None = None
+    shift: Floats | None = None
 
     @property
     def odd(self) -> Floats:
@@ -61,6 +63,7 @@ def play(
     place[rows] = np.arange(len(rows))
     table = np.empty((len(rows), 2 * pairs))
     spread = None if linear is None else np.empty((len(rows), len(linear)))
+    shift = None if linear is None else np.zeros((len(linear), fillings))
     each = np.empty(0)
     noise = None if draws is None else np.full((len(rows), pairs), np.nan)
     odd_one = np.empty(0)
@@ -72,18 +75,19 @@ def play(
             table[np.ix_(here, chosen)] = values.mean(axis=2)
             if noise is not None and fillings > 1:
                 odd_one = _noted(noise, here, int(chosen[0]), values, odd_one)
-            if weights is None or spread is None:
+            if weights is None or spread is None or shift is None:
                 continue
             added = weights.reshape(len(weights), -1)[:, chosen] @ values
             each = added if chosen[0] == 0 else each + added
             if chosen[-1] == 2 * pairs - 1:
                 spread[here] = each.std(axis=2, ddof=1) / np.sqrt(fillings)
+                shift += (np.sign(each.mean(axis=2))[:, :, None] * each).sum(axis=0)
     except ModelError as error:
         raise ModelError(f"{error} ({_asked(game)})") from error
     if not np.isfinite(table).all():
         bad = ~np.isfinite(table).all(axis=1)
         raise ModelError(f"the model's output is not finite for {bad.sum()} of {len(rows)} rows ({_asked(game)})")
-    return Played(values=table.reshape(len(rows), pairs, 2), spread=spread, noise=noise)
+    return Played(values=table.reshape(len(rows), pairs, 2), spread=spread, noise=noise, shift=shift)
 
 
 def _noted(noise: Floats, here: Ints, first: int, values: Floats, before: Floats) -> Floats:

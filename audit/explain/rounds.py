@@ -100,10 +100,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solved:
-    """What was found for the rows that share a design of `played` pairs; ends (rows, 2): v(everyone), v(no one)."""
+    """What was found for the rows that share a design of `played` pairs; ends (rows, 2): v(everyone), v(no one).
+
+    shift (players, fillings): as of `Played`; None where rows left after different rounds.
+    """
 
     estimate: Estimate
     spread: Floats | None
+    shift: Floats | None
     ends: Floats
     method: str
     short: int
@@ -118,12 +122,14 @@ def solve(game: Game, rows: Ints, players: int, asked: Asked, track: Track | Non
     if len(parts) == 1:
         return parts[0]
     known = [part.spread for part in parts if part.spread is not None]
+    shifts = [part.shift for part in parts if part.shift is not None]
     return Solved(
         estimate=Estimate(
             values=np.concatenate([part.estimate.values for part in parts]),
             error=np.concatenate([part.estimate.error for part in parts]),
         ),
         spread=np.concatenate(known) if known else None,
+        shift=np.sum(shifts, axis=0) if len(shifts) == len(parts) else None,
         ends=np.concatenate([part.ends for part in parts]),
         method=max(parts, key=lambda part: part.played).method,
         short=sum(part.short for part in parts),
@@ -136,13 +142,14 @@ def _solved(game: Game, rows: Ints, players: int, asked: Asked, track: Track | N
     left = np.arange(len(rows))
     values, error, spread = np.empty((3, len(rows), players))
     ends = np.empty((len(rows), 2))
+    shift: Floats | None = None
     plan: Design | Orders | None = None
     table, noise = np.empty((len(rows), 0, 2)), np.empty((len(rows), 0))
     words = ""
     for budget in asked.budgets(players):
         rng = stream(asked.seed, f"explain.shapley/{players}/{budget}")
         plan = _grown(plan, players, budget, asked, rng)
-        fresh, behind, own = _round(game, rows[left], plan, table.shape[1], asked, rng, track)
+        fresh, behind, own, shift = _round(game, rows[left], plan, table.shape[1], asked, rng, track)
         table = np.concatenate([table, fresh], axis=1)
         noise = np.concatenate([noise, own], axis=1)
         odd = (table[:, :, 0] - table[:, :, 1]) / 2
@@ -158,6 +165,7 @@ def _solved(game: Game, rows: Ints, players: int, asked: Asked, track: Track | N
     return Solved(
         estimate=Estimate(values=values, error=error),
         spread=spread,
+        shift=shift if asked.tol is None else None,
         ends=ends,
         method=method,
         short=0 if asked.tol is None else len(left),
@@ -184,8 +192,8 @@ def _round(
     asked: Asked,
     rng: np.random.Generator,
     track: Track | None,
-) -> tuple[Floats, Floats | None, Floats]:
-    """Values (rows, new pairs, 2) of the pairs that are not known yet, the background's standard error by them, noise.
+) -> tuple[Floats, Floats | None, Floats, Floats | None]:
+    """Values (rows, new pairs, 2) of the pairs that are not known yet, the background's standard error by them, noise, shift.
 
     The noise (rows, new pairs) is the variance of the odd part from the pair's own draws: (rows, 0) where it has none.
     """
@@ -193,7 +201,7 @@ def _round(
     if not asked.noisy:
         linear = _spread_map(plan, known) if game.masker.fillings > 1 else None
         found = play(game, rows, fresh, linear=linear, max_bytes=asked.max_bytes, track=track)
-        return found.values, found.spread, np.empty((len(rows), 0))
+        return found.values, found.spread, np.empty((len(rows), 0)), found.shift
     chosen = rng.integers(game.masker.fillings, size=(len(fresh), asked.draws))
     parts, noise = [], [np.zeros((len(rows), 0 if known else 1))]
     if not known:  # the two ends are the base and the output: over the whole background
@@ -204,7 +212,7 @@ def _round(
         assert found.noise is not None
         parts.append(found.values)
         noise.append(found.noise)
-    return np.concatenate(parts, axis=1), None, np.concatenate(noise, axis=1)
+    return np.concatenate(parts, axis=1), None, np.concatenate(noise, axis=1), None
 
 
 def _spread_map(plan: Design | Orders, known: int) -> Floats:

@@ -76,8 +76,17 @@ def _joined(game: Game, asked: Asked, parts: list[tuple[Ints, Solved]], evaluati
         forwards=float(evaluations),
         se_sampling=sampling,
         se_background=behind if asked.estimand == "fixed" and game.masker.fillings > 1 else None,
+        se_mean_abs=_of_the_mean([part.shift for _, part in parts], len(game)),
         note=asked.note(game, sum(part.short for _, part in parts)),
     )
+
+
+def _of_the_mean(shifts: list[Floats | None], rows: int) -> Floats | None:
+    """The standard error (players,) of the mean absolute value from the background, which all rows share."""
+    if len(shifts) != 1 or shifts[0] is None or not rows:
+        return None
+    each = shifts[0] / rows
+    return np.asarray(each.std(axis=1, ddof=1) / np.sqrt(each.shape[1]))
 
 
 def _method(parts: list[str], asked: Asked) -> str:

@@ -37,6 +37,9 @@ def test_a_linear_log_odds_model_has_its_closed_form():
     error = np.abs(W) * background.values.std(axis=0, ddof=1) / np.sqrt(40)
     np.testing.assert_allclose(found.se_background, np.tile(error, (30, 1)), atol=1e-9)
     assert (found.se_sampling == 0).all()
+    # of the mean absolute value: a background row moves all values of a feature alike, so that signs cancel
+    sign = np.sign(found.values).mean(axis=0)
+    np.testing.assert_allclose(found.se_mean_abs, np.abs(sign) * error, atol=1e-9)
 
 
 def test_the_product_game_splits_evenly():
