@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from audit.core import Ints, Track, UsageError
+from audit.core import Floats, Ints, Track, UsageError
 from audit.explain.attribution import Attribution, attribution
 from audit.explain.games import MAX_BYTES, Game, counted
 from audit.explain.rounds import Asked, Estimand, Estimator, Solved, solve

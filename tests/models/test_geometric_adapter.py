@@ -1,6 +1,5 @@
 """The torch_geometric adapter: the module's own answers, its data as a dataset, homophily beside the library's figure."""
 
-
 import numpy as np
 import pytest
 import torch
