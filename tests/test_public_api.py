@@ -117,6 +117,20 @@ def test_sklearn_torch_and_recorded_predictions(frame):
         assert both.value_other.to_numpy() == pytest.approx(both.value.to_numpy(), abs=1e-12, nan_ok=True)
 
 
+def test_the_number_type_and_the_threads_are_what_was_asked_for(frame):
+    import torch
+
+    module, seen = torch.nn.Linear(1, 1), []
+    module.register_forward_hook(lambda _, given, __: seen.append((given[0].dtype, torch.get_num_threads())))
+    before = torch.get_num_threads()
+    wanted = {"output": "logit", "sensitive_features": ["sex"], "only": ["performance"]}
+    report = audit.run(module, frame, device="cpu", dtype="bfloat16", threads=1, **wanted)
+    assert set(seen) == {(torch.bfloat16, 1)}
+    assert (report.spec.run.dtype, report.spec.run.threads, torch.get_num_threads()) == ("bfloat16", 1, before)
+    with pytest.raises(AuditError, match="threads: "):
+        audit.run(module, frame, threads=0, **wanted)
+
+
 def test_mistakes_are_told_as_on_the_command_line(frame):
     with pytest.raises(AuditError, match="did you mean 'sex'"):
         audit.run(model, frame, sensitive_features=["sxe"])

@@ -250,10 +250,12 @@ def exponentiated_gradient(
     limit: float = 0.01,
     max_iter: int = 50,
 ) -> Any:
-    """The ExponentiatedGradient of fairlearn, fitted: a randomised mixture of estimators whose gap stays near `limit`.
+    """The ExponentiatedGradient of fairlearn, fitted: a randomised mixture of estimators that keeps groups together.
 
-    estimator: a scikit-learn classifier whose fit takes sample_weight. Its decisions are drawn by chance: give
-    `predict(X, random_state=...)` a seed (agarwal2018). Raises UsageError, also where fairlearn is not installed.
+    limit: how far the rate of a group may be from that of everybody. It bounds each group against everybody, so that two
+    groups may lie up to twice as far apart: give half of the gap that you want. estimator: a scikit-learn classifier
+    whose fit takes sample_weight. Its decisions are drawn by chance: give `predict(X, random_state=...)` a seed
+    (agarwal2018). Raises UsageError, also where fairlearn is not installed.
     """
     if constraint not in _MOMENTS:
         raise UsageError(f"constraint: allowed are {list(_MOMENTS)}, got {constraint!r}")

@@ -83,10 +83,8 @@ def noise(
     kept = sum(spread == 0)
     note = f"{repeats} repeats; noise on {len(spread) - kept} of {len(spread)} features, categories and two-valued ones left alone"
     for step, shaken in found.items():
-        where = {"scale": f"{step:g}"}
-        yield from _measures(
-            shaken, weights, context.confidence, where, f"noise of {step:g} standard deviations; {note}"
-        )
+        told = f"noise of {step:g} standard deviations; {note}"
+        yield from _measures(shaken, weights, context.confidence, {"scale": f"{step:g}"}, told)
     here = f"noise of {scale:g} standard deviations; {note}"
     yield from _measures(found[float(scale)], weights, context.confidence, {}, here)
     yield from flips_by_group(subject, chosen, found[float(scale)].flips, weights, context.confidence, {}, here)
@@ -96,6 +94,8 @@ def noise(
 def _tabular(subject: Subject) -> tuple[Model, Tabular]:
     if subject.model is None or not isinstance(subject.data.inputs, Tabular):
         raise NotApplicable("noise is added to tabular inputs of a model that answers new ones")
+    if subject.score is None:
+        raise NotApplicable("the model's output is a number and no score of the label: noise turns no decision of it")
     return subject.model, subject.data.inputs
 
 

@@ -112,6 +112,8 @@ def run(
     output: str = "probability",
     seed: int = 0,
     device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: int | None = None,
     confidence: float = 0.95,
     max_seconds: float | None = None,
     budget: int | None = None,
@@ -140,6 +142,8 @@ def run(
         output: what the model returns: "probability", "logit", or for regression "value".
         seed: of every random draw.
         device: "auto", "cpu" or "cuda".
+        dtype: the type of number that the model computes in: "auto" for its own, "float32", "bfloat16" or "float16".
+        threads: the most threads that torch, BLAS and OpenMP may use; by default what the environment gives them.
         confidence: the level of every interval.
         max_seconds: a deadline; the report of what was done until then is returned.
         budget: the most rows that one check may ask the model for; a check that needs more is cut short and says so.
@@ -173,13 +177,21 @@ def run(
             "weight": weight,
         },
         "groups": {"attributes": list(sensitive_features), "intersect": [list(subset) for subset in intersect]},
-        "run": {"seed": seed, "device": device, "confidence": confidence, "max_seconds": max_seconds, "budget": budget},
+        "run": {
+            "seed": seed,
+            "device": device,
+            "dtype": dtype,
+            "threads": threads,
+            "confidence": confidence,
+            "max_seconds": max_seconds,
+            "budget": budget,
+        },
         "checks": {"only": list(only), **(params or {})},
         "gate": [dict(gate) for gate in gates],
     }
     spec = codec.spec_from_mapping(document, "audit.run")
     engine.plan(spec)
-    with bar(sys.stderr.isatty() if progress is None else progress) as show:
+    with limited(spec.run.threads), bar(sys.stderr.isatty() if progress is None else progress) as show:
         show(0, None, "reading the data and the model")
         wanted = model is not None or features is not None
         if isinstance(data, str | Path):

@@ -1,5 +1,7 @@
 """Flip rates against closed forms, and what must hold of them whatever the model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -140,6 +142,11 @@ def test_categories_and_two_valued_columns_are_left_alone():
         assert np.isnan(values[0, 0])
     with pytest.raises(NotApplicable, match="no numeric feature"):
         list(noise(subject(Plain(lambda v: v[:, 1]), inputs.with_values(x * [0, 1, 1, 0])), context()))
+
+
+def test_a_model_of_numbers_has_no_decision_that_could_flip():
+    with pytest.raises(NotApplicable, match="a number and no score"):
+        list(noise(replace(made(50), score=None, decision=None), context()))
 
 
 def test_without_labels_the_drop_is_undefined_and_says_so():
