@@ -53,7 +53,7 @@ def adversarial(
     batch: int = 256,
     rate: float = 3e-3,
     steps: int = 3,
-    hidden: Sequence[int] = (16, 16),
+    hidden: Sequence[int] = (32, 32),
     before: tuple[int, int] = (4, 4),
     held: float = 0.3,
     margin: float = 2.0,
@@ -73,7 +73,10 @@ def adversarial(
     with seeded(seed) as generator:
         learnt, kept = apart(rows, held, generator)
         width = 2 if criterion == "equalized_odds" else 1
-        rival = layers_of([width, *hidden, int(rows.a.max()) + 1]).to(rows.x.device, next(made.parameters()).dtype)
+        # Leaky: one number goes in, and units of an adversary that all fall silent never come back.
+        rival = layers_of([width, *hidden, int(rows.a.max()) + 1], activation="leaky_relu").to(
+            rows.x.device, next(made.parameters()).dtype
+        )
         passes = _passes(made, mean, rival, learnt, recipe, generator)
         # Early epochs keep a bound by accident, before the adversary has learnt to look.
         half = epochs // 2 + 1
