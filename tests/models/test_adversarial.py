@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from audit.core import DataError, ModelError, UsageError, stream
-from audit.models.debias.adversarial import adversarial, direction, rivals_loss
+from audit.models import debias
+from audit.models.debias.adversarial import Recipe, _step, adversarial, direction, rivals_loss
 from audit.models.debias.held_out import held_out_adversary
-from audit.models.debias.selection import Rows, gap
+from audit.models.debias.selection import FOLLOWED, Rows, follow, gap
 from audit.models.stack import layers_of
 from audit.models.training import log_loss
 from audit.registry import entries
@@ -59,6 +60,84 @@ def test_without_an_adversarys_gradient_the_step_is_the_modules_own():
     own, other = gradients()
     for step, g in zip(direction(own, [torch.zeros_like(h) for h in other], 2.0), own, strict=True):
         torch.testing.assert_close(step, g, rtol=0, atol=0)
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+@pytest.mark.parametrize("turned", [0.0, 1.5])
+def test_a_step_of_strength_nought_is_plain_training_less_its_projection(turned):
+    rng = np.random.default_rng(11)
+    x, y, a = rng.normal(size=(30, 2)), rng.integers(0, 2, 30), rng.integers(0, 2, 30)
+    module, rival = nn.Linear(2, 1, bias=False).double(), nn.Linear(1, 2, bias=False).double()
+    weight = np.array([0.4, -0.7])
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor(weight)[None])
+        rival.weight.copy_(torch.tensor([[0.0], [turned]]))  # P(a = 1) = sigmoid(turned * logit)
+    said = x @ weight
+    own = (x * (sigmoid(said) - y)[:, None]).mean(axis=0)
+    other = (x * (turned * (sigmoid(turned * said) - a))[:, None]).mean(axis=0)
+    if turned:  # without it the adversary has no gradient, and the step is plain training
+        own = own - own @ other / (other @ other) * other
+    recipe = Recipe(alpha=0.0, epochs=1, batch=30, rate=0.1, steps=1, before=(0, 0), criterion="demographic_parity")
+    part = Rows(x=torch.tensor(x), y=torch.tensor(y), a=torch.tensor(a))
+    _step(module, rival, torch.optim.SGD(module.parameters(), lr=0.1), part, recipe)
+    np.testing.assert_allclose(module.weight.detach().numpy()[0], weight - 0.1 * own, rtol=0, atol=1e-12)
+
+
+def test_the_mean_of_weights_by_hand():
+    mean, module = (nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1)).double() for _ in range(2))
+    with torch.no_grad():
+        mean[0].weight.fill_(5.0)
+        for value in (1.0, -3.0, 2.0):
+            module[0].weight.fill_(value)
+            module[1].running_mean.fill_(value)
+            follow(mean, module)
+    left = 1 - FOLLOWED
+    expected = left**3 * 5 + FOLLOWED * (left**2 * 1 - left * 3 + 2)
+    assert mean[0].weight.item() == pytest.approx(expected, abs=1e-12)
+    assert mean[1].running_mean.item() == 2.0  # buffers are taken as they are
+    assert module[0].weight.item() == 2.0
+
+
+def test_the_three_are_functions():
+    for name in ("adversarial", "lagrangian", "penalised"):
+        assert callable(getattr(debias, name))
+        assert getattr(debias, name).__name__ == name
+
+
+def people(groups, rows, seed):
+    """Rows (n, 2) whose first column says much of the group, and labels that both columns move."""
+    rng = np.random.default_rng(seed)
+    a = rng.integers(0, groups, rows)
+    x = np.column_stack([a * 2 / (groups - 1) - 1 + 0.5 * rng.normal(size=rows), rng.normal(size=rows)])
+    y = (rng.random(rows) < sigmoid(1.5 * x.sum(axis=1))).astype(int)
+    return x.astype(np.float32), y, a
+
+
+@pytest.mark.parametrize(
+    ("train", "criterion", "groups"),
+    [
+        (adversarial, "demographic_parity", 3),
+        (adversarial, "equal_opportunity", 2),
+        (debias.lagrangian, "demographic_parity", 3),
+        (debias.lagrangian, "equal_opportunity", 2),
+    ],
+)
+def test_three_groups_and_equal_opportunity(train, criterion, groups):
+    x, y, a = people(groups, 4000, 1)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        start = layers_of([2, 8, 1])
+    found = train(start, x, y, a, criterion=criterion, eps=0.1)
+    new, labels, codes = people(groups, 20_000, 2)
+    with torch.no_grad():
+        decided = found.module(torch.tensor(new))[:, 0].numpy() > 0
+    doubt = gap(decided, labels, codes, criterion, margin=2.0) - gap(decided, labels, codes, criterion)
+    assert gap(new.sum(axis=1) > 0, labels, codes, criterion) > 0.35  # what the best rule without a bound does
+    assert gap(decided, labels, codes, criterion) <= 0.1 + doubt
+    assert (decided == labels).mean() >= 0.68  # one column without the group gives .69
 
 
 def test_a_seed_of_the_credit_world(world, drawn):
