@@ -50,7 +50,7 @@ class Plan:
     rows: int = 2000
     training: int = 8000
     population: int = 200_000
-    enumerated: int = 768
+    enumerated: int = 1536
 
     def __post_init__(self) -> None:
         for name in ("seeds", "audits", "rows", "training", "population", "enumerated"):
