@@ -9,7 +9,7 @@ from audit.core import DataError, ModelError, UsageError, stream
 from audit.models import debias
 from audit.models.debias.adversarial import Recipe, _step, adversarial, direction, rivals_loss
 from audit.models.debias.held_out import held_out_adversary
-from audit.models.debias.selection import FOLLOWED, Rows, follow, gap
+from audit.models.debias.selection import FOLLOWED, Rows, follow, gap, rounds
 from audit.models.stack import layers_of
 from audit.models.training import log_loss
 from audit.registry import entries
@@ -99,6 +99,12 @@ def test_the_mean_of_weights_by_hand():
     assert mean[0].weight.item() == pytest.approx(expected, abs=1e-12)
     assert mean[1].running_mean.item() == 2.0  # buffers are taken as they are
     assert module[0].weight.item() == 2.0
+
+
+def test_an_epoch_of_few_rows_takes_several_passes():
+    # 8,000 rows less 30 % held back are 22 batches of 256: one pass; COMPAS leaves 2,217 to learn from, 9 batches
+    assert [rounds(rows, 256, 20) for rows in (5600, 2217, 256, 1)] == [1, 3, 20, 20]
+    assert [rounds(rows, 1000, 6) for rows in (5600, 2217, 50_000)] == [1, 2, 1]
 
 
 def test_the_three_are_functions():

@@ -11,10 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from audit.core import UsageError
-from audit.models.debias.selection import Criterion, Debiased, Rows, apart, batches, checked, follow, logits, picked
+from audit.models.debias.selection import (
+    Criterion,
+    Debiased,
+    Rows,
+    apart,
+    batches,
+    checked,
+    follow,
+    logits,
+    picked,
+    rounds,
+)
 from audit.models.seeds import seeded
 from audit.models.stack import layers_of
 from audit.models.training import log_loss
+
+LEAST = 20  # steps of the module in an epoch: of few rows it takes several passes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +76,10 @@ def adversarial(
 
     module: raw rows (n, ...) to logits (n,) or (n, 1); it should standardise what it reads. x (n, ...), y (n,) of 0 and 1,
     a (n,) the group of each row, two or more: arrays or tensors. The adversary reads the logit, for equalised odds y
-    beside it, for equal opportunity rows of y = 1 only; `steps` of its steps at about 3 times the rate to one of the module's. alpha: the
-    strength. The weights that are kept are a running mean, and only the second half of the epochs may be chosen. held: the share of rows on which the epoch is chosen: the most accurate whose gap plus `margin` standard
+    beside it, for equal opportunity rows of y = 1 only; `steps` of its steps at about 3 times the rate to one of the
+    module's. alpha: the strength. before: epochs of the module alone, then of the adversary alone. An epoch is at least
+    one pass over the rows and 20 steps of the module; the weights that are kept are a running mean. held: the share of
+    rows on which the epoch is chosen, from the second half of them: the most accurate whose gap plus `margin` standard
     errors is at most `eps`, else the one of the smallest. Raises UsageError, DataError, ModelError.
     """
     rows = checked(module, x, y, a, criterion=criterion, eps=eps)
@@ -122,8 +137,8 @@ def _passes(
 
 
 def _repeated(rows: Rows, recipe: Recipe, generator: torch.Generator) -> Iterator[Rows]:
-    """As many passes over the rows as the adversary takes steps to one of the module's."""
-    for _ in range(recipe.steps):
+    """As many passes over the rows as the adversary takes steps to one of the module's, more where rows are few."""
+    for _ in range(recipe.steps * rounds(len(rows.y), recipe.batch, LEAST)):
         yield from batches(rows, recipe.batch, generator)
 
 

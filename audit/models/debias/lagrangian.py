@@ -23,12 +23,14 @@ from audit.models.debias.selection import (
     follow,
     logits,
     picked,
+    rounds,
 )
 from audit.models.seeds import seeded
 from audit.models.training import log_loss
 
 STEEP = 4.0  # sigmoid(4 logit) stands in for a decision where a gradient is needed
 RISE, MOST = 0.05, 5.0  # how far a multiplier moves for a gap of 1, and its bound
+LEAST = 6  # steps of the module in an epoch: of few rows it takes several passes
 
 
 def lagrangian(
@@ -48,8 +50,8 @@ def lagrangian(
 ) -> Debiased:
     """A copy of the module, trained so that the rates of its decisions differ by at most `eps` between groups (cotter2019).
 
-    module, x, y, a, held, margin: as of `adversarial`. The gradient sees steep sigmoids, the multipliers see the
-    decisions themselves. Raises UsageError, DataError, ModelError.
+    module, x, y, a, held, margin: as of `adversarial`, an epoch at least 6 steps. The gradient sees steep sigmoids, the
+    multipliers see the decisions themselves. Raises UsageError, DataError, ModelError.
     """
     rows = checked(module, x, y, a, criterion=criterion, eps=eps)
     for name, value in (("epochs", epochs), ("batch", batch)):
@@ -87,8 +89,9 @@ def _passes(
 ) -> Iterator[None]:
     module.train()
     multipliers: Tensor | None = None
+    turns = rounds(len(rows.y), batch, LEAST)
     for _ in range(epochs):
-        for part in batches(rows, batch, generator):
+        for part in (each for _ in range(turns) for each in batches(rows, batch, generator)):
             said = logits(module, part.x)
             soft = differences(torch.sigmoid(STEEP * said), part.y, part.a, criterion, int(rows.a.max()) + 1)
             hard = differences((said > 0).to(said.dtype), part.y, part.a, criterion, int(rows.a.max()) + 1)

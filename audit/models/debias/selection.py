@@ -153,6 +153,11 @@ def batches(rows: Rows, size: int, generator: torch.Generator) -> Iterator[Rows]
         yield rows.take(places)
 
 
+def rounds(rows: int, size: int, least: int) -> int:
+    """How often an epoch passes over so many rows in batches of that size, to come to at least so many batches."""
+    return math.ceil(least / math.ceil(rows / size))
+
+
 def follow(mean: nn.Module, module: nn.Module) -> None:
     """Move a running mean of the weights: what is trained against something goes round a point that the mean lies near."""
     with torch.no_grad():
