@@ -50,11 +50,15 @@ class Forest(nn.Module):
         for column, threshold, left, right, chance in zip(
             self.column, self.threshold, self.left, self.right, self.chance, strict=True
         ):
-            node = torch.zeros(len(x), dtype=torch.long, device=x.device)
-            for _ in range(self.depth):
-                below = x[every, column[node].clamp_min(0)] <= threshold[node]
-                node = torch.where(below, left[node], right[node])
-            total = total + chance[node]
+            rows, node = every, torch.zeros_like(every)
+            for _ in range(self.depth + 1):
+                asked = column[node]
+                there = asked < 0
+                total[rows[there]] += chance[node[there]]
+                rows, node, asked = rows[~there], node[~there], asked[~there]  # most rows arrive long before the deepest
+                if not len(rows):
+                    break
+                node = torch.where(x[rows, asked] <= threshold[node], left[node], right[node])
         return total / len(self.column)
 
 
@@ -139,7 +143,7 @@ def scaffold(
     device: str = "cpu",
     attribute: str | None = None,
     innocuous: str | None = None,
-    trees: int = 30,
+    trees: int = 20,
     people: float = PEOPLE,
 ) -> Scaffolded:
     """A model that decides people by a protected column and everything else by an innocuous one.
