@@ -136,7 +136,7 @@ def test_three_groups_and_equal_opportunity(train, criterion, groups):
     with torch.random.fork_rng():
         torch.manual_seed(1)
         start = layers_of([2, 8, 1])
-    found = train(start, x, y, a, criterion=criterion, eps=0.1)
+    found = train(start, x, y, a, criterion=criterion, eps=0.1, **({"epochs": 12} if train is adversarial else {}))
     new, labels, codes = people(groups, 20_000, 2)
     with torch.no_grad():
         decided = found.module(torch.tensor(new))[:, 0].numpy() > 0

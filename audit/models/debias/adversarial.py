@@ -189,5 +189,6 @@ def rivals_loss(rival: nn.Module, said: Tensor, part: Rows, criterion: Criterion
     if criterion == "equal_opportunity":
         read, groups = read[part.y == 1], groups[part.y == 1]
         if len(groups) == 0:
-            return (rival(said[:, None]) * 0).sum()  # nothing to learn from in this batch
+            nothing: Tensor = (rival(said[:, None]) * 0).sum()  # to learn from in this batch
+            return nothing
     return nn.functional.cross_entropy(rival(read), groups)

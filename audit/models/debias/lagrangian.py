@@ -124,7 +124,7 @@ def aim(eps: float, held: Rows, criterion: Criterion, margin: float) -> float:
     """
     least = eps
     for inside in conditions(held.y, criterion):
-        sizes = sorted(int((inside & (held.a == level)).sum()) for level in held.a.unique().tolist())
+        sizes = sorted(int((inside & (held.a == level)).sum()) for level in sorted(set(held.a.tolist())))
         error = math.sqrt(sum(0.25 / max(size, 1) for size in sizes[:2]))
         least = min(least, eps - margin * error)
     return max(least, eps / 2)

@@ -25,7 +25,7 @@ def covariance(scores: Tensor, y: Tensor, a: Tensor, *, criterion: Criterion = "
     total = scores.sum() * 0
     for inside in conditions(y, criterion):
         score, group = scores[inside], a[inside]
-        for level in a.unique().tolist():
+        for level in sorted(set(a.tolist())):
             belongs = (group == level).to(score.dtype)
             if len(score):
                 total = total + ((belongs - belongs.mean()) * score).mean().square()
@@ -34,7 +34,7 @@ def covariance(scores: Tensor, y: Tensor, a: Tensor, *, criterion: Criterion = "
 
 def squared_gap(scores: Tensor, y: Tensor, a: Tensor, *, criterion: Criterion = "demographic_parity") -> Tensor:
     """The sum over rates and pairs of groups of the squared difference of mean P = sigmoid(score) (buyl2024)."""
-    levels, codes = a.unique(return_inverse=True)
+    levels, codes = torch.unique(a, return_inverse=True)
     return differences(torch.sigmoid(scores), y, codes, criterion, len(levels)).square().sum()
 
 

@@ -112,9 +112,9 @@ def checked(module: nn.Module, x: Any, y: Any, a: Any, *, criterion: str, eps: f
         if not bool(torch.isfinite(values).all()) and (name != "x" or _reads_no_nan(module)):
             raise DataError(f"{name}: NaN or infinite values cannot be learnt from")
     rows = rows.to(learnt[0].dtype) if rows.dtype.is_floating_point else rows
-    if sorted(labels.unique().tolist()) != [0, 1]:
-        raise DataError(f"y: both 0 and 1 are needed, got {listed([str(v) for v in labels.unique().tolist()[:5]])}")
-    levels, codes = groups.unique(return_inverse=True)
+    if (said := sorted(set(labels.tolist()))) != [0, 1]:
+        raise DataError(f"y: both 0 and 1 are needed, got {listed([str(value) for value in said[:5]])}")
+    levels, codes = torch.unique(groups, return_inverse=True)
     if len(levels) < 2:
         raise DataError(f"a: two groups are needed, every row is of group {levels.tolist()[0]}")
     return Rows(x=rows, y=labels.long(), a=codes)
@@ -161,10 +161,10 @@ def rounds(rows: int, size: int, least: int) -> int:
 def follow(mean: nn.Module, module: nn.Module) -> None:
     """Move a running mean of the weights: what is trained against something goes round a point that the mean lies near."""
     with torch.no_grad():
-        for one, new in zip(mean.parameters(), module.parameters(), strict=True):
-            one.lerp_(new, FOLLOWED)
-        for one, new in zip(mean.buffers(), module.buffers(), strict=True):
-            one.copy_(new)
+        for weight, new in zip(mean.parameters(), module.parameters(), strict=True):
+            weight.lerp_(new, FOLLOWED)
+        for kept, other in zip(mean.buffers(), module.buffers(), strict=True):
+            kept.copy_(other)
 
 
 def picked(
