@@ -1,5 +1,6 @@
 """A bound by multipliers and penalties in the loss, against values of the hand and the best rule of the world."""
 
+import inspect
 import math
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.core import stream
+from audit.core import DataSpec, ModelSpec, RunSpec, Spec, stream
 from audit.data.worlds.credit import best_accuracy
+from audit.models import debias, reference
 from audit.models.debias.lagrangian import MOST, RISE, aim, differences, lagrangian, moved
 from audit.models.debias.penalties import covariance, penalised, squared_gap
 from audit.models.debias.selection import Rows, gap
@@ -118,3 +120,31 @@ def test_a_heavier_penalty_leaves_a_smaller_gap():
             found = penalised(start, drawn.inputs.values, drawn.y, sex, kind=kind, weight=weight, epochs=8)
             gaps.append(found.history[-1].gap)  # the choice of an epoch would hide the weight
         assert gaps[1] < gaps[0] / 2
+
+
+@pytest.mark.parametrize(
+    ("id", "algorithm"),
+    [("adversarial", debias.adversarial), ("lagrangian", debias.lagrangian), ("penalty", debias.penalised)],
+)
+def test_a_familys_defaults_are_its_algorithms(id, algorithm):
+    theirs = inspect.signature(algorithm).parameters
+    offered = entries("families")[id].params
+    shared = [name for name in offered if name in theirs and name not in ("seed", "hidden")]
+    assert {"criterion", "eps", "epochs", "margin"} <= set(shared)
+    assert [offered[name] for name in shared] == [theirs[name].default for name in shared]
+
+
+def test_a_promise_speaks_of_the_bound_that_was_asked_for():
+    world = entries("worlds")["credit"].function()
+    drawn, new = world.draw(3000, stream(7, "constraint")), world.draw(10_000, stream(8, "constraint"))
+    spec = Spec(data=DataSpec(world="credit"), model=ModelSpec(kind="family"), run=RunSpec(device="cpu", threads=1))
+    options = {"criterion": "equal_opportunity", "eps": 0.1, "epochs": 4}
+    model = reference.trained("lagrangian", drawn, spec, options=options)
+    of_gap, of_accuracy = entries("families")["lagrangian"].facts["promise"](model, new, world)
+    decided, sex = model.predict(new.inputs) >= 0.5, new.groups["sex"].values
+    rates = [decided[(new.y == 1) & (sex == level)] for level in (0, 1)]
+    assert of_gap.value == pytest.approx(abs(rates[0].mean() - rates[1].mean()))
+    assert of_gap.high == pytest.approx(0.1 + 2 * math.sqrt(sum(each.var() / len(each) for each in rates)))
+    best = best_accuracy(world, 0.1, constraint="equal_opportunity")
+    assert of_accuracy.low == pytest.approx(best - 0.03 - 2 * math.sqrt(best * (1 - best) / 10_000))
+    assert of_accuracy.value == (decided == new.y).mean()
