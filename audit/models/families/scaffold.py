@@ -143,7 +143,7 @@ def scaffold(
     device: str = "cpu",
     attribute: str | None = None,
     innocuous: str | None = None,
-    trees: int = 20,
+    trees: int = 12,
     people: float = PEOPLE,
 ) -> Scaffolded:
     """A model that decides people by a protected column and everything else by an innocuous one.
@@ -164,7 +164,7 @@ def scaffold(
     unseen, values = np.split(table.values[order], [max(1, len(table) // 5)])
     values = values[:LEARNT]
     probes = [make(values, rng) for make in (noisy, flattened)]
-    forest, least = detector(values, probes, unseen, rng, share=people, trees=trees, leaf=2)
+    forest, least = detector(values, probes, unseen, rng, share=people, trees=trees, leaf=10)
     tensors = converted(forest)
     module = Scaffolded(trees=trees, nodes=tensors.column.shape[1], depth=tensors.depth, biased=biased, innocuous=other)
     module.forest = tensors
