@@ -173,6 +173,7 @@ def _kinds(default: Any) -> tuple[type, ...]:
 def missing_needs(entry: Entry, subject: Subject) -> str:
     """Why a check does not suit the subject, or an empty text."""
     model, data = subject.model, subject.data
+    offered = frozenset() if model is None else model.offers  # once: a module is traced to tell what it offers
     there = {
         "labels": subject.y is not None,
         "decisions": subject.decision is not None,
@@ -186,7 +187,7 @@ def missing_needs(entry: Entry, subject: Subject) -> str:
         "target": data.target is not None,
         "twin": data.twin is not None,
         "mask": getattr(data.inputs, "mask", None) is not None,
-        **{offer: model is not None and offer in model.offers for offer in OFFERS},
+        **{offer: offer in offered for offer in OFFERS},
     }
     lacking = [need for need in sorted(entry.needs) if not there[need]]
     return "; ".join(LACKING.get(need, f"the model does not offer {need!r}") for need in lacking)
