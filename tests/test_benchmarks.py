@@ -82,3 +82,33 @@ def test_the_exact_values_are_those_of_a_game_known_in_closed_form():
     x, b, weights = rng.normal(size=(3, 5)), rng.normal(size=(4, 5)), np.arange(5.0)
     played = game(lambda rows: rows @ weights, x, b, output="value")
     np.testing.assert_allclose(models.by_definition(played), weights * (x - b.mean(axis=0)), atol=1e-12)
+
+
+def test_tables_are_named_beside_the_cases():
+    main = importlib.import_module("benchmarks.__main__")
+    assert main._beginning("debias", [*main.cases(), *main.tables()]) == ["debias-data", "debias-world"]
+    assert not set(main.cases()) & set(main.tables())
+
+
+def test_compas_is_cut_as_published_and_no_row_is_on_both_sides(test_data):
+    pytest.importorskip("torch")
+    module = importlib.import_module("benchmarks.debias_data")
+    split, other = module.compas(2)
+    codes = [part.groups["race"].values for part in (split.train, split.test)]
+    assert np.bincount(np.concatenate(codes)).tolist() == [3175, 2103]  # ProPublica's counts of Black and White people
+    assert (len(codes[0]), len(codes[1])) == (3167, 2111)
+    assert "race" not in split.train.inputs.columns
+    ages = [np.sort(np.concatenate([part.inputs.values[:, 1] for part in (a.train, a.test)])) for a in (split, other)]
+    np.testing.assert_array_equal(ages[0], ages[1])
+
+
+def test_a_model_is_judged_by_its_decisions_and_its_score(test_data):
+    pytest.importorskip("torch")
+    module = importlib.import_module("benchmarks.debias_data")
+    test = module.compas(1)[0].test
+    race = test.groups["race"].values
+    said = module.Said(decided=race.astype(np.int64), score=race.astype(float))
+    found = module.judged(said, test, 1.0)
+    assert (found.parity.value, found.odds.value) == (1.0, 1.0)
+    assert found.told == pytest.approx(1.0)
+    assert found.accuracy == pytest.approx((race == test.y).mean())
