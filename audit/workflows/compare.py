@@ -133,8 +133,8 @@ def _side(wish: Named, spec: Spec, learn: object, seen: object) -> Side:
 def _energy(subject: Subject, name: str) -> Measure:
     """What a thousand predictions take, from the meters over as many as can be read."""
     assert subject.model is not None
-    reading, answered = meter.start(), 0
-    while time.process_time() - reading.cpu < SECONDS or not answered:
+    reading, answered, begun = meter.start(), 0, time.process_time()
+    while time.process_time() - begun < SECONDS or not answered:
         subject.model.predict(subject.data.inputs)
         answered += len(subject)
     used = footprint.energy(meter.read(reading))
