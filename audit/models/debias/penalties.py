@@ -48,7 +48,7 @@ def penalised(
     a: Any,
     *,
     kind: Kind = "gap",
-    weight: float = 10.0,
+    weight: float = 20.0,
     criterion: Criterion = "demographic_parity",
     eps: float = 0.05,
     epochs: int = 20,

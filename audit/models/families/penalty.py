@@ -31,7 +31,7 @@ def penalty(
     attribute: str | None = None,
     hidden: Sequence[int] = (32,),
     kind: Kind = "gap",
-    weight: float = 10.0,
+    weight: float = 20.0,
     epochs: int = 20,
     margin: float = 0.0,
 ) -> MLP:
