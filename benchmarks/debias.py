@@ -18,7 +18,7 @@ from audit.models.families.adversarial import adversarial
 from audit.models.families.lagrangian import lagrangian
 from audit.registry import entries
 
-TRAINING, UNSEEN, JUDGED = 8_000, 100_000, 20_000
+TRAINING, UNSEEN, JUDGED = 20_000, 100_000, 20_000
 RUNS = [
     (adversarial, "demographic_parity", 0.05),
     (adversarial, "equalized_odds", 0.05),
