@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from audit.core import Dataset
 from audit.models.debias.adversarial import adversarial as debiased
-from audit.models.debias.promised import keeps_the_bound, told
+from audit.models.debias.promised import keeps_the_bound
 from audit.models.debias.selection import Criterion
-from audit.models.encoding import encoder, group_of, labels_of, rows_of
-from audit.models.families.mlp import MLP
-from audit.models.seeds import seeded
+from audit.models.encoding import group_of, labels_of, rows_of
+from audit.models.families.mlp import MLP, chosen, untrained
 from audit.registry import family
 
 
@@ -34,15 +33,10 @@ def adversarial(
     default the first. hidden: units of the perceptron's layers. alpha, epochs, margin: as of
     `audit.models.debias.adversarial`. Raises UsageError, DataError.
     """
-    front = encoder(data)
-    with seeded(seed):
-        start = MLP(encoder=front.config, hidden=hidden)
-    start.front = front
-    x, y = rows_of(data, device), labels_of(data, device)
     found = debiased(
-        start.to(device),
-        x,
-        y,
+        untrained(data, hidden, seed, device),
+        rows_of(data, device),
+        labels_of(data, device),
         group_of(data, attribute),
         criterion=criterion,
         eps=eps,
@@ -51,7 +45,4 @@ def adversarial(
         epochs=epochs,
         margin=margin,
     )
-    module = found.module
-    assert isinstance(module, MLP)
-    module.notes = (*module.notes, told(found))
-    return module
+    return chosen(found)

@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from audit.core import Dataset
+from audit.models.debias.promised import told
+from audit.models.debias.selection import Debiased
 from audit.models.encoding import Encoder, encoder, labels_of, rows_of
 from audit.models.feedback import Rule
 from audit.models.seeds import seeded
@@ -85,11 +87,33 @@ def mlp(
         rule=rule,
         seed=seed,
     )
+    module = untrained(data, hidden, seed, device, activation=activation, dropout=dropout, norm=norm)
+    train(module, rows_of(data, device), labels_of(data, device), training=training, loss=log_loss)
+    module.settled(data)
+    return module
+
+
+def untrained(
+    data: Dataset,
+    hidden: Sequence[int],
+    seed: int,
+    device: str,
+    *,
+    activation: Activation = "relu",
+    dropout: float = 0.0,
+    norm: Norm = "none",
+) -> MLP:
+    """A perceptron for the table of a dataset, which it standardises, with its first weights; raises UsageError, DataError."""
     front = encoder(data)
     with seeded(seed):
         module = MLP(encoder=front.config, hidden=hidden, activation=activation, dropout=dropout, norm=norm)
     module.front = front
-    module.to(device)
-    train(module, rows_of(data, device), labels_of(data, device), training=training, loss=log_loss)
-    module.settled(data)
+    return module.to(device)
+
+
+def chosen(found: Debiased) -> MLP:
+    """The debiased perceptron, with a note of which epoch was chosen and by what."""
+    module = found.module
+    assert isinstance(module, MLP)
+    module.notes = (*module.notes, told(found))
     return module

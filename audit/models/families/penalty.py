@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from audit.core import Dataset
 from audit.models.debias.penalties import Kind, penalised
-from audit.models.debias.promised import keeps_the_bound, told
+from audit.models.debias.promised import keeps_the_bound
 from audit.models.debias.selection import Criterion
-from audit.models.encoding import encoder, group_of, labels_of, rows_of
-from audit.models.families.mlp import MLP
-from audit.models.seeds import seeded
+from audit.models.encoding import group_of, labels_of, rows_of
+from audit.models.families.mlp import MLP, chosen, untrained
 from audit.registry import family
 
 
@@ -41,15 +40,10 @@ def penalty(
     the penalty itself does not know. attribute: by default the first. hidden: units of the perceptron's layers. kind,
     weight, epochs, margin: as of `audit.models.debias.penalised`. Raises UsageError, DataError.
     """
-    front = encoder(data)
-    with seeded(seed):
-        start = MLP(encoder=front.config, hidden=hidden)
-    start.front = front
-    x, y = rows_of(data, device), labels_of(data, device)
     found = penalised(
-        start.to(device),
-        x,
-        y,
+        untrained(data, hidden, seed, device),
+        rows_of(data, device),
+        labels_of(data, device),
         group_of(data, attribute),
         criterion=criterion,
         eps=eps,
@@ -59,7 +53,4 @@ def penalty(
         epochs=epochs,
         margin=margin,
     )
-    module = found.module
-    assert isinstance(module, MLP)
-    module.notes = (*module.notes, told(found))
-    return module
+    return chosen(found)

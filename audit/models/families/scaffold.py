@@ -55,7 +55,8 @@ class Forest(nn.Module):
                 asked = column[node]
                 there = asked < 0
                 total[rows[there]] += chance[node[there]]
-                rows, node, asked = rows[~there], node[~there], asked[~there]  # most rows arrive long before the deepest
+                # Most rows arrive long before the deepest.
+                rows, node, asked = rows[~there], node[~there], asked[~there]
                 if not len(rows):
                     break
                 node = torch.where(x[rows, asked] <= threshold[node], left[node], right[node])
