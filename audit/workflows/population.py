@@ -76,22 +76,26 @@ def population(
 
 
 # ------------------------------------------------------------------------------------------------ plain figures
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else float("nan")
+
+
 def rates(y: np.ndarray, yes: np.ndarray) -> dict[str, float]:
-    """The rates of one group from its labels and decisions (n,)."""
+    """The rates of one group from its labels and decisions (n,); NaN where no case stands beneath."""
     tp, fp = float((yes & (y == 1)).sum()), float((yes & (y == 0)).sum())
     fn, tn = float((~yes & (y == 1)).sum()), float((~yes & (y == 0)).sum())
-    n = tp + fp + fn + tn
-    return {
-        "selection_rate": (tp + fp) / n,
-        "base_rate": (tp + fn) / n,
-        "accuracy": (tp + tn) / n,
-        "tpr": tp / (tp + fn),
-        "fpr": fp / (fp + tn),
-        "fnr": fn / (tp + fn),
-        "tnr": tn / (fp + tn),
-        "ppv": tp / (tp + fp) if tp + fp else np.nan,
-        "npv": tn / (tn + fn) if tn + fn else np.nan,
+    parts = {
+        "selection_rate": (tp + fp, tp + fp + fn + tn),
+        "base_rate": (tp + fn, tp + fp + fn + tn),
+        "accuracy": (tp + tn, tp + fp + fn + tn),
+        "tpr": (tp, tp + fn),
+        "fpr": (fp, fp + tn),
+        "fnr": (fn, tp + fn),
+        "tnr": (tn, fp + tn),
+        "ppv": (tp, tp + fp),
+        "npv": (tn, tn + fn),
     }
+    return {name: _ratio(cases, of) for name, (cases, of) in parts.items()}
 
 
 def auc(y: np.ndarray, score: np.ndarray) -> float:
@@ -166,7 +170,7 @@ def _selection(people: Population) -> Iterator[Fact]:
     for attribute, _, values in _of_groups(people, ("selection_rate",)):
         low, high = min(values.values()), max(values.values())
         yield "demographic_parity_difference", {attribute: ALL}, high - low
-        yield "demographic_parity_ratio", {attribute: ALL}, low / high
+        yield "demographic_parity_ratio", {attribute: ALL}, _ratio(low, high)
         for level, value in values.items():
             if value < high:
                 yield "selection_rate_difference", {attribute: level}, value - high
@@ -177,8 +181,8 @@ def _impact(people: Population) -> Iterator[Fact]:
         high = max(values.values())
         for level, value in values.items():
             if value < high:
-                yield "impact_ratio", {attribute: level}, value / high
-        yield "impact_ratio", {attribute: ALL}, min(values.values()) / high
+                yield "impact_ratio", {attribute: level}, _ratio(value, high)
+        yield "impact_ratio", {attribute: ALL}, _ratio(min(values.values()), high)
 
 
 GAPS = {
@@ -202,7 +206,7 @@ def _errors(people: Population) -> Iterator[Fact]:
         if name in GAPS:
             yield f"{GAPS[name]}_difference", {attribute: ALL}, high - low
         if name in ("tpr", "fpr"):
-            yield f"{name}_ratio", {attribute: ALL}, low / high
+            yield f"{name}_ratio", {attribute: ALL}, _ratio(low, high)
     for attribute, found in gaps.items():
         yield "equalized_odds_difference", {attribute: ALL}, max(found["tpr"], found["fpr"])
 
@@ -213,7 +217,7 @@ def _disparities(people: Population) -> Iterator[Fact]:
     ):
         low, high = min(values.values()), max(values.values())
         yield f"{name}_difference", {attribute: ALL}, high - low
-        yield f"{name}_ratio", {attribute: ALL}, low / high
+        yield f"{name}_ratio", {attribute: ALL}, _ratio(low, high)
 
 
 def _scores(people: Population) -> Iterator[Fact]:
