@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 
-from audit.core import Context, Evidence, Floats, Inputs, NotApplicable, Subject, Uncertain, UsageError
+from audit import stats
+from audit.core import Context, Evidence, Floats, Inputs, Measure, NotApplicable, Subject, Uncertain, UsageError
 from audit.data.tabular import Tabular, noisy_columns
 from audit.fairness.individual import decided, mean_measure, sampled
 from audit.fairness.person_means import among, mean_kind, person_means
@@ -20,6 +21,7 @@ KINDS = {
     "epistemic_uncertainty": mean_kind("lower", "nat"),
     "contested_rate": mean_kind("lower", "proportion"),
 }
+BATCHES = 10  # of draws, each left out once by the jackknife
 CONTESTED = 0.05  # share of draws that decide otherwise from which on a decision counts as contested
 
 
@@ -57,7 +59,7 @@ def _times_log(p: Floats, q: Floats) -> Floats:
     "robustness.uncertainty",
     title="What the model does not know, and what nobody could",
     needs={"uncertainty", "rows"},
-    sources=("houlsby2011", "depeweg2018", "student1908", "wilson1927", "zou2008", "dunn1961"),
+    sources=("houlsby2011", "depeweg2018", "student1908", "efron1993", "wilson1927", "zou2008", "dunn1961"),
 )
 def uncertainty(
     subject: Subject, context: Context, *, draws: int = 50, rows: int = 4000, far: float = 4.0
@@ -75,8 +77,8 @@ def uncertainty(
     At most `rows` people are asked.
 
     The parts are as true as the model's distribution over itself, which is an approximation: a wrong model can be sure.
-    With few draws epistemic uncertainty reads too low by about its own share in 1/draws. The rise shows one way to be far
-    from the data, not all.
+    That draws are few is allowed for: what they leave too low is added by the jackknife, and the intervals hold their chance
+    too. The rise shows one way to be far from the data, not all.
     """
     if draws < 2 or not far > 1.0:
         raise UsageError(f"draws: at least 2, far: above 1; got {draws} and {far}")
@@ -88,19 +90,52 @@ def uncertainty(
     found = decomposed(near)
     first = decided(near.mean(axis=0), subject.threshold)
     otherwise = np.mean([decided(one, subject.threshold) != first for one in near], axis=0)
-    values = {
-        "total_uncertainty": found.total,
-        "aleatoric_uncertainty": found.aleatoric,
-        "epistemic_uncertainty": found.epistemic,
-        "contested_rate": (otherwise >= CONTESTED).astype(np.float64),
-    }
-    yield from person_means(some, context, values, KINDS, merit=-found.epistemic, label="uncertainty")
+    away = None
     if isinstance(inputs, Tabular) and (noisy_columns(inputs) > 0).any():
-        away = decomposed(_asked(model, _far(inputs, far), draws, seed)).epistemic
+        away = _asked(model, _far(inputs, far), draws, seed)
+
+    def told(kept: np.ndarray) -> list[Measure]:
+        """The measures by these draws alone."""
+        parts = decomposed(near[kept])
+        values = {
+            "total_uncertainty": parts.total,
+            "aleatoric_uncertainty": parts.aleatoric,
+            "epistemic_uncertainty": parts.epistemic,
+            "contested_rate": (otherwise >= CONTESTED).astype(np.float64),
+        }
+        means = list(person_means(some, context, values, KINDS, merit=-found.epistemic, label="uncertainty"))
+        if away is None:
+            return means
         facts: dict[str, Any] = {"level": context.confidence, "weights": some.data.weights, "unit": "nat"}
         note = f"numeric features {far:g} times as far from their means"
-        yield mean_measure("epistemic_uncertainty_far", away, note=note, **facts)
-        yield mean_measure("epistemic_rise_far", away - found.epistemic, better="higher", note=note, **facts)
+        beyond = decomposed(away[kept]).epistemic
+        rise = mean_measure("epistemic_rise_far", beyond - parts.epistemic, better="higher", note=note, **facts)
+        return [*means, mean_measure("epistemic_uncertainty_far", beyond, note=note, **facts), rise]
+
+    every = np.arange(draws)
+    again = [told(every[every % BATCHES != left]) for left in range(min(BATCHES, draws))] if draws > 2 else []
+    for place, measure in enumerate(told(every)):
+        yield _over_draws(measure, [one[place] for one in again])
+
+
+def _over_draws(measure: Measure, without: list[Measure]) -> Measure:
+    """The measure with the jackknife over draws of the model: less its bias, and as unsure as the draws make it (efron1993).
+
+    without: the same measure without one batch of draws each. Shares of people stay as they are: they have steps.
+    """
+    values = [one.value for one in without if one.value is not None]
+    if measure.value is None or measure.interval is None or measure.unit != "nat" or len(values) < max(2, len(without)):
+        return measure
+    count, spread = len(values), np.array(values)
+    error = float(np.sqrt((count - 1) / count * ((spread - spread.mean()) ** 2).sum()))
+    least = 0.0 if measure.interval.low >= 0.0 and measure.value >= 0.0 else -np.inf
+    value = max(measure.value + (count - 1) * (measure.value - float(spread.mean())), least)
+    beyond = stats.z_quantile(measure.interval.level) * error
+    low = value - float(np.hypot(measure.value - measure.interval.low, beyond))
+    high = value + float(np.hypot(measure.interval.high - measure.value, beyond))
+    method = f"{measure.interval.method} + jackknife over draws"
+    interval = replace(measure.interval, low=max(low, least), high=high, method=method)
+    return replace(measure, value=value, interval=interval)
 
 
 def _asked(model: Uncertain, inputs: Inputs, draws: int, seed: int) -> Floats:

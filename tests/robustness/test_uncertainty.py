@@ -59,19 +59,27 @@ def test_draws_that_agree_know_all_and_certain_draws_that_differ_know_nothing():
     assert (differ.total, differ.aleatoric, differ.epistemic) == pytest.approx((np.log(2), 0.0, np.log(2)))
 
 
-def test_groups_have_their_own_means_and_students_interval():
+def test_groups_have_their_own_means_less_what_few_draws_leave_out():
     s, sex = made()
     found = list(uncertainty(s, context(3), draws=20))
     seed = int(context(3).rng.integers(2**31))
     p = s.model.draws(s.data.inputs, 20, seed=seed)
-    epistemic = decomposed(p).epistemic
-    women = one(found, "epistemic_uncertainty", sex="f")
-    assert women.value == pytest.approx(epistemic[sex == "f"].mean(), abs=1e-12)
+    women, every = one(found, "epistemic_uncertainty", sex="f"), np.arange(20)
+
+    def mean(kept, group):
+        return decomposed(p[kept]).epistemic[sex == group].mean()
+
+    without = np.array([mean(every % 10 != left, "f") for left in range(10)])
+    assert women.value == pytest.approx(10 * mean(every, "f") - 9 * without.mean(), abs=1e-12)
     assert women.n == (sex == "f").sum()
-    peer = scipy.stats.ttest_1samp(epistemic[sex == "f"], 0).confidence_interval()
-    assert (women.interval.low, women.interval.high) == pytest.approx((peer.low, peer.high))
+    peer = scipy.stats.ttest_1samp(decomposed(p).epistemic[sex == "f"], 0).confidence_interval()
+    error = np.sqrt(0.9 * ((without - without.mean()) ** 2).sum())
+    half = np.hypot((peer.high - peer.low) / 2, scipy.stats.norm.ppf(0.975) * error)
+    assert (women.interval.low, women.interval.high) == pytest.approx((women.value - half, women.value + half))
     gap = one(found, "epistemic_uncertainty_difference", sex="*")
-    assert gap.value == pytest.approx(epistemic[sex == "f"].mean() - epistemic[sex == "m"].mean(), abs=1e-12)
+    apart = [mean(every % 10 != left, "f") - mean(every % 10 != left, "m") for left in range(10)]
+    whole = mean(every, "f") - mean(every, "m")
+    assert gap.value == pytest.approx(10 * whole - 9 * np.mean(apart), abs=1e-12)
     assert gap.interval.low > 0
     assert one(found, "epistemic_uncertainty_difference", sex="f").note == "reference: m", "the least unsure"
     contested = ((p >= 0.5) != (p.mean(axis=0) >= 0.5)).mean(axis=0) >= 0.05
@@ -79,6 +87,15 @@ def test_groups_have_their_own_means_and_students_interval():
     total = one(found, "total_uncertainty").value
     parts = [one(found, name).value for name in ("aleatoric_uncertainty", "epistemic_uncertainty")]
     assert total == pytest.approx(sum(parts), abs=1e-12)
+
+
+def test_few_draws_read_what_many_draws_read():
+    s, _ = made()
+    many = one(list(uncertainty(s, context(3), draws=400)), "epistemic_uncertainty").value
+    few = np.array(
+        [one(list(uncertainty(s, context(seed), draws=20)), "epistemic_uncertainty").value for seed in range(8)]
+    )
+    assert abs(few.mean() - many) <= 3 * few.std(ddof=1) / np.sqrt(8)
 
 
 def test_a_bayesian_network_is_less_sure_far_away():
