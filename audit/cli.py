@@ -199,7 +199,7 @@ def _zoo_options(parser: argparse.ArgumentParser) -> None:
     train = action("train", "train families, keep them, and judge what they promise; exit 1 where one breaks a promise")
     train.add_argument("names", nargs="*", metavar="NAME", help="a family, or NAME:OPTION=VALUE,...")
     train.add_argument("--all", action="store_true", help="every family")
-    run = action("run", "train a family, audit it, and write its report")
+    run = action("run", "train a family, audit it, and write its report; exit 1 where it breaks what it promises")
     run.add_argument("name", metavar="NAME", help="a family, or NAME:OPTION=VALUE,...")
     compare = action("compare", "train families on the same people and audit them side by side")
     compare.add_argument("names", nargs="+", metavar="NAME", help="a family, or NAME:OPTION=VALUE,...")
@@ -209,7 +209,9 @@ def _zoo_options(parser: argparse.ArgumentParser) -> None:
             "--training", type=int, default=8000, metavar="ROWS", help="people to train on (default: 8000)"
         )
         each.add_argument("--rows", type=int, default=4000, help="people to audit on (default: 4000)")
-        each.add_argument("--out", type=Path, default=Path("zoo" if each is not compare else "compare"), metavar="DIR")
+        folder = "compare" if each is compare else "zoo"
+        help = f"folder to write into (default: {folder})"
+        each.add_argument("--out", type=Path, default=Path(folder), metavar="DIR", help=help)
         _machine(each)
 
 
@@ -372,11 +374,14 @@ def _zoo(options: argparse.Namespace) -> int:
     if options.action == "list":
         return commands.zoo_list(quiet=options.quiet)
     run = _run_of(options)
-    if options.rows < 1 or options.training < 1:
-        raise UsageError(f"--rows and --training: 1 or more, got {options.rows} and {options.training}")
+    for name, value in (("--rows", options.rows), ("--training", options.training)):
+        if value < 1:
+            raise UsageError(f"{name}: 1 or more, got {value}")
     if options.action == "train":
         asked = commands.wishes(options.names, options.all)
-        return commands.zoo_train(asked, options.out, rows=options.training, run=run, quiet=options.quiet)
+        return commands.zoo_train(
+            asked, options.out, rows=options.training, audited=options.rows, run=run, quiet=options.quiet
+        )
     if options.action == "run":
         (wish,) = commands.wishes([options.name])
         return commands.zoo_run(
@@ -412,8 +417,10 @@ def _calibrate(options: argparse.Namespace) -> int:
 def _run_of(options: argparse.Namespace) -> RunSpec:
     from audit.core import RunSpec
 
-    if options.seed < 0 or (options.threads is not None and options.threads < 1):
-        raise UsageError(f"--seed: 0 or more, --threads: 1 or more; got {options.seed} and {options.threads}")
+    if options.seed < 0:
+        raise UsageError(f"--seed: 0 or more, got {options.seed}")
+    if options.threads is not None and options.threads < 1:
+        raise UsageError(f"--threads: 1 or more, got {options.threads}")
     return RunSpec(seed=options.seed, threads=options.threads, device=options.device)
 
 

@@ -69,6 +69,12 @@ def read_calibration(path: Path) -> Calibration:
     except ValidationError as error:
         problems = [f"{_dotted(problem['loc'])}: {problem['msg']}" for problem in error.errors()[:5]]
         raise RecordError(f"{path}: not a calibration of schema 1: " + "; ".join(problems)) from None
+    sizes = {name: getattr(found, name) for name in ("seeds", "audits", "rows")}
+    numbers = [x for f in found.figures for x in (f.truth, f.read, f.bias, f.error, f.within)]
+    if min(sizes.values()) < 1 or not found.figures or not all(abs(x) < 1e12 for x in numbers):
+        raise RecordError(
+            f"{path}: a calibration has figures below 1e12 and {', '.join(sizes)} of 1 or more, got {sizes}"
+        )
     return found
 
 

@@ -12,6 +12,7 @@ from audit.drawing.format import Figure
 from audit.drawing.svg import Row
 
 Words = tuple[str | Figure, ...]
+ENOUGH = 20  # readings from which on "in 95 % of them" says something
 
 
 def told(calibration: Calibration) -> tuple[tuple[str, tuple[tuple[int, Calibrated], ...]], ...]:
@@ -41,6 +42,8 @@ def quote(calibration: Calibration | None, check: str) -> Words:
     if not own:
         return ()
     place, figure = min(own, key=lambda item: (not item[1].gap, len(item[1].by), item[0]))
+    if figure.readings < ENOUGH:
+        return ()
     size = "difference" if figure.unit == "proportion" else figure.unit
     within = number(figure.within, size, place, "within")
     words: list[str | Figure] = [

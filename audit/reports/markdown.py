@@ -134,8 +134,9 @@ def _tail(report: Report) -> Iterator[str]:
     if report.calibration:
         known = report.calibration
         quotes = [(check, instruments.quote(known, check)) for check, _ in instruments.told(known)]
+        lines = [f"- {code(check)}: {text(words.plain(quote), 600)}" for check, quote in quotes if quote]
         yield f"## How far to trust the checks on models of the family {code(known.family)}"
-        yield "\n".join(f"- {code(check)}: {text(words.plain(quote), 600)}" for check, quote in quotes)
+        yield "\n".join(lines) or "*Too few readings to say.*"
     if report.not_tested:
         yield "## What was not tested"
         yield "\n".join(f"- {text(left_out.topic)}: {text(left_out.why, 600)}" for left_out in report.not_tested)

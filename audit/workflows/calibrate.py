@@ -21,6 +21,7 @@ from audit.core import (
     Measure,
     Model,
     ModelError,
+    RecordError,
     Report,
     Spec,
     UsageError,
@@ -205,10 +206,13 @@ def _short(number: Any) -> float:
 
 
 # ------------------------------------------------------------------------------------------- kept and found again
-def save(found: Calibration, folder: Path) -> Path:
-    """Write a calibration as FAMILY.json into a folder, which is made where it is missing; the path."""
+def save(found: Calibration, folder: Path, name: str = "") -> Path:
+    """Write a calibration as FAMILY.json into a folder, which is made where it is missing; the path.
+
+    name: of the file, for a family with options of its own: reports quote only what is said of the family as it is.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{found.family}.json"
+    path = folder / f"{name or found.family}.json"
     path.write_text(codec.dump(found), encoding="utf-8")
     return path
 
@@ -221,8 +225,14 @@ def known(family: str, base: Path | None = None) -> Calibration | None:
     if not family or not family.replace("_", "").isalnum():
         return None
     folders = [SHIPPED] if base is None else [base / FOLDER, SHIPPED]
-    path = next((folder / f"{family}.json" for folder in folders if (folder / f"{family}.json").is_file()), None)
-    return None if path is None else codec.read_calibration(path)
+    path = next((folder / f"{family}.json" for folder in folders if (folder / f"{family}.json").exists()), None)
+    if path is None:
+        return None
+    found = codec.read_calibration(path)
+    if found.family != family or found.options:
+        what = f"of the family {found.family!r}" + (f" with options {dict(found.options)}" if found.options else "")
+        raise RecordError(f"{path}: expected the calibration of the family {family!r} without options, it is {what}")
+    return found
 
 
 def of_model(model: Model | None, spec: Spec, base: Path | None = None) -> Calibration | None:

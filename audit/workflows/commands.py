@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audit.core import Calibrated, Calibration, RunSpec, UsageError
+from audit.core import Calibrated, Calibration, OutputError, RunSpec, UsageError
 from audit.drawing import format as fmt
 from audit.engine import Progress
+from audit.reports.instruments import ENOUGH
 from audit.workflows import calibrate, compare, zoo
 from audit.workflows.progress import bar, lines
 
@@ -59,25 +61,33 @@ def wishes(names: Sequence[str], everything: bool = False) -> tuple[zoo.Named, .
     from audit import registry
 
     if everything and names:
-        raise UsageError("zoo: name families, or give --all, not both")
+        raise UsageError("name families, or give --all, not both")
     if everything:
         return tuple(zoo.Named(id=id) for id in registry.entries("families"))
     if not names:
-        raise UsageError(
-            f"zoo: name one or more families, or --all; families: {', '.join(registry.entries('families'))}"
-        )
+        raise UsageError(f"name one or more families, or --all; families: {', '.join(registry.entries('families'))}")
     return tuple(map(zoo.named, names))
 
 
-def zoo_train(asked: Sequence[zoo.Named], out: Path, *, rows: int, run: RunSpec, quiet: bool = False) -> int:
-    """Train, keep and judge families; 1 where one breaks a promise."""
+def zoo_train(
+    asked: Sequence[zoo.Named], out: Path, *, rows: int, audited: int, run: RunSpec, quiet: bool = False
+) -> int:
+    """Train families on `rows` people, keep them with an audit on `audited` others, judge them; 1 where one breaks a promise."""
+    _writable(out)
     found, paths = [], []
     with _progress(quiet) as progress:
         for done, wish in enumerate(asked):
             progress(done, len(asked), f"training {wish}")
             found.append(zoo.train(wish, rows=rows, seed=run.seed, run=run))
-            paths.append(zoo.keep(found[-1], out, seed=run.seed).parent)
+            paths.append(zoo.keep(found[-1], out, rows=audited, seed=run.seed).parent)
         progress(len(asked), len(asked), "done")
+    sys.stdout.write(_promises(found))
+    _wrote(*paths)
+    return 0 if all(one.kept for one in found) else 1
+
+
+def _promises(found: Sequence[zoo.Trained]) -> str:
+    """What each trained family promised, and what came of it."""
     head = ("family", "promise", "found", "wanted", "kept", "parameters", "CPU s", "why")
     told = [
         (
@@ -94,13 +104,20 @@ def zoo_train(asked: Sequence[zoo.Named], out: Path, *, rows: int, run: RunSpec,
         for promise in one.promises
         for first in [promise is one.promises[0]]
     ]
-    sys.stdout.write(table(head, told, words=(0, 1, 7)))
     total = sum(one.cpu_seconds for one in found)
     broken = [str(one.named) for one in found if not one.kept]
     verdict = f"{', '.join(broken)} broke a promise" if broken else "every promise was kept"
-    sys.stdout.write(f"\n{len(found)} trained in {total:.1f} CPU-seconds; {verdict}\n")
-    _wrote(*paths)
-    return 1 if broken else 0
+    return table(head, told, words=(0, 1, 7)) + f"\n{len(found)} trained in {total:.1f} CPU-seconds; {verdict}\n"
+
+
+def _writable(out: Path) -> None:
+    """A folder that cannot be written is told before an hour of work, not after; raises OutputError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise OutputError(f"--out: {out} cannot be written ({error.strerror}); name another folder") from None
 
 
 def _bounds(promise: Promise) -> str:
@@ -114,11 +131,13 @@ def zoo_run(wish: zoo.Named, out: Path, *, rows: int, training: int, run: RunSpe
     from audit.reports import terminal
     from audit.reports.render import render, write
 
+    _writable(out)
     with _progress(quiet) as progress:
         found, report, folder = zoo.run(wish, out, rows=rows, training=training, run=run, progress=progress)
     paths = [folder / "result.json", folder / "report.html"]
     for path, format in zip(paths, ("json", "html"), strict=True):
         write(render(report, format), path)
+    sys.stdout.write(_promises([found]))
     terminal.show(report, [folder / "audit.toml", *paths])
     return 0 if found.kept else 1
 
@@ -136,6 +155,7 @@ def zoo_compare(
     """Train, audit and report several families side by side."""
     from audit.core import Table
 
+    _writable(out)
     with _progress(quiet) as progress:
         report, sides = compare.compare(asked, world=world, rows=rows, training=training, run=run, progress=progress)
     found = next(piece for piece in report.outcomes[0].evidence if isinstance(piece, Table))
@@ -154,12 +174,13 @@ def calibrate_families(
     from audit.reports import html
     from audit.reports.render import write
 
+    _writable(out)
     for wish in asked:
         with _progress(quiet) as progress:
             found = calibrate.calibrate(wish.id, plan=plan, options=wish.options, spec=Spec(run=run), progress=progress)
         sys.stdout.write(told(found))
-        page = out / f"{found.family}.html"
-        path = calibrate.save(found, out)
+        path = calibrate.save(found, out, wish.folder)
+        page = path.with_suffix(".html")
         write(html.calibration(found), page)
         _wrote(path, page)
     return 0
@@ -206,7 +227,8 @@ def told(found: Calibration) -> str:
 
 def headlines(found: Calibration) -> list[Calibrated]:
     """The figures that most people look for first: gap, impact ratio, AUC and mean absolute Shapley value."""
-    first = [f for name in HEADLINES for f in found.figures if f.measure == name and f.coverage is not None]
+    told = [f for f in found.figures if f.coverage is not None and f.readings >= ENOUGH]
+    first = [f for name in HEADLINES for f in told if f.measure == name]
     return [figure for figure in first if figure.gap or not figure.by or figure.measure == "mean_abs_shap"]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from audit import codec, engine, registry
 from audit.carbon import footprint, meter
 from audit.core import (
+    Card,
     Cell,
     DataError,
     Evidence,
@@ -31,7 +32,7 @@ from audit.engine import Progress, silent
 from audit.judge import verdict
 from audit.subject import assemble, describe
 from audit.workflows.calibrate import wanted
-from audit.workflows.zoo import Named
+from audit.workflows.zoo import Named, warm
 
 ID, TITLE = "compare.models", "Models side by side"
 FIGURES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
@@ -51,6 +52,7 @@ CHECKS = (
     "explain.faithfulness",
 )
 ENERGY = "energy per 1,000 predictions"
+LEAST = 100  # people
 SECONDS = 0.2  # of CPU at least for the energy of a prediction to be read
 
 
@@ -81,6 +83,8 @@ def compare(
         raise UsageError("zoo compare: name two models or more, such as mlp and adversarial")
     if len({str(wish) for wish in wishes}) < len(wishes):
         raise UsageError(f"zoo compare: {', '.join(map(str, wishes))} names a model twice")
+    if rows < LEAST:
+        raise UsageError(f"zoo compare: --rows of {LEAST} or more, got {rows}: fewer people tell no models apart")
     clock, begun = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     spec = _spec(wishes, world, rows, run or RunSpec())
     place = planted(spec.data)
@@ -114,6 +118,7 @@ def _spec(wishes: Sequence[Named], world: str | None, rows: int, run: RunSpec) -
 def _side(wish: Named, spec: Spec, learn: object, seen: object) -> Side:
     from audit.models.reference import trained
 
+    warm()
     before = time.process_time()
     try:
         model = trained(wish.id, learn, spec, seed=spec.run.seed, options=wish.options)  # type: ignore[arg-type]
@@ -182,7 +187,7 @@ def _record(spec: Spec, subject: Subject, outcome: Outcome, run: Run, wishes: Se
     command = " ".join(["audit zoo compare", *map(str, wishes)])
     return Report(
         spec=spec,
-        subject=describe(subject),
+        subject=replace(describe(subject), model=_together(wishes)),
         environment=engine.environment(spec, subject, command, {}),
         outcomes=(outcome,),
         rulings=(),
@@ -195,6 +200,11 @@ def _record(spec: Spec, subject: Subject, outcome: Outcome, run: Run, wishes: Se
         complete=True,
         run=run,
     )
+
+
+def _together(wishes: Sequence[Named]) -> Card:
+    """What the page of a comparison says of its models."""
+    return Card(family="comparison", kind="family", name=", ".join(map(str, wishes)))
 
 
 def save(report: Report, sides: Sequence[Side], out: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,14 +64,14 @@ def named(text: str) -> Named:
     id, _, rest = text.partition(":")
     families = registry.entries("families")
     if id not in families:
-        raise UsageError(f"zoo: no family {id!r}; families: {', '.join(families)}{suggest(id, families)}")
+        raise UsageError(f"no family {id!r}; families: {', '.join(families)}{suggest(id, families)}")
     allowed = [name for name in families[id].params if name not in ("seed", "device")]
     options: dict[str, Any] = {}
     for part in _parts(rest):
         name, equals, value = part.partition("=")
         if not equals or name not in allowed:
             raise UsageError(
-                f"zoo: {id} has no option {name!r}; options, as NAME=VALUE: {', '.join(allowed) or 'none'}{suggest(name, allowed)}"
+                f"{id} has no option {name!r}; options, as NAME=VALUE: {', '.join(allowed) or 'none'}{suggest(name, allowed)}"
             )
         try:
             options[name] = json.loads(value)
@@ -129,12 +130,23 @@ def train(wish: Named, *, rows: int = 8000, seed: int = 0, run: RunSpec | None =
     entry = registry.entries("families")[wish.id]
     spec = wanted(Spec(run=run or RunSpec(seed=seed)), entry.facts["world"], entry.facts["knobs"], wish.id)
     data = _drawn(spec, rows, seed, "zoo.training")
+    warm()
     before = time.process_time()
     model = trained(wish.id, data, spec, seed=seed, options=wish.options)
     spent = time.process_time() - before
     judge = entry.facts["promise"] or near_the_oracle
     found = tuple(judge(model, _drawn(spec, UNSEEN, seed, "zoo.unseen"), planted(spec.data)))
     return Trained(named=wish, model=model, cpu_seconds=spent, promises=found)
+
+
+@functools.cache
+def warm() -> None:
+    """Let torch load what it loads once, so that no family's training is charged with it."""
+    import torch
+
+    weight = torch.zeros(1, requires_grad=True)
+    weight.sum().backward()  # type: ignore[no-untyped-call]
+    torch.optim.Adam([weight]).step()
 
 
 def keep(found: Trained, out: Path, *, rows: int = 2000, seed: int = 0) -> Path:

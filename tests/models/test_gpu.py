@@ -160,16 +160,17 @@ def test_the_comparison_reads_recurrent_nets_and_texts(kind, tmp_path):
     assert slopes_apart(model, elsewhere(model, "cpu", off=1e-2), data.inputs) > TOLERANCE
 
 
-@pytest.mark.parametrize("id", list(FAMILIES))
+# Where rows go different ways by their values there is nothing to see without values.
+BY_VALUES = {"mixture_of_experts", "rule_net", "scaffold"}
+
+
+@pytest.mark.parametrize("id", sorted(set(FAMILIES) - BY_VALUES))
 def test_no_family_keeps_tensors_behind_when_it_moves(id):
     """On the device "meta", which computes shapes only, a tensor left on the CPU is an error as it would be on CUDA."""
     model, data, _ = family_of(id, rows=100)
     module = copy.deepcopy(model.module).to("meta").eval()
-    try:
-        with torch.no_grad():
-            raw = module(model.tensor(data.inputs).to("meta"))
-    except NotImplementedError as error:  # where the way depends on values there is nothing to see without them
-        pytest.skip(f"needs values: {str(error)[:60]}")
+    with torch.no_grad():
+        raw = module(model.tensor(data.inputs).to("meta"))
     assert raw.device.type == "meta"
     assert len(raw) == len(data)
 

@@ -47,7 +47,13 @@ def test_every_check_says_what_it_is_when_it_matters_and_whom_it_affects(check):
 
 
 def test_no_prose_is_left_over():
-    known = {*registry.entries("checks"), *(id for id, _ in arrange.SECTIONS), "fairness.overview"}
+    known = {
+        *registry.entries("checks"),
+        *(id for id, _ in arrange.SECTIONS),
+        "fairness.overview",
+        "compare.models",
+        "instruments",
+    }
     assert {path.name.removesuffix(".html.j2") for path in SECTIONS.iterdir()} <= known
 
 

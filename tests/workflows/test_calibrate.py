@@ -14,6 +14,7 @@ from audit.data.readers import read
 from audit.data.tabular import Tabular
 from audit.models.load import load, wrap
 from audit.workflows import calibrate as module
+from audit.workflows import commands
 from audit.workflows.calibrate import Plan, calibrate, known, of_model, save, wanted
 from audit.workflows.population import (
     TRUTHS,
@@ -174,9 +175,13 @@ def test_it_is_kept_found_again_and_quoted(found, tmp_path):
     assert record["calibration"]["rows"] == 600
     page = (tmp_path / "out" / "report.html").read_text()
     assert "How far to trust the checks" in page
-    assert "On reference models of this family the check recovers Demographic parity difference" in page
+    assert "On reference models of this family" not in page  # six readings tell no 95 %
     assert cli.main(["report", str(tmp_path / "out" / "result.json"), "-o", f"md:{tmp_path}/a.md"]) == 0
     assert "How far to trust the checks" in (tmp_path / "a.md").read_text()
+    (tmp_path / "calibration" / "mlp.json").unlink()  # then what is shipped is quoted
+    assert cli.main(["run", str(tmp_path / "audit.toml"), "--out", str(tmp_path / "out"), "-q"]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "On reference models of this family the check recovers Demographic parity difference" in page
 
 
 def test_a_users_own_perceptron_is_recognised_and_others_are_not(found, tmp_path):
@@ -212,6 +217,17 @@ def test_a_damaged_calibration_and_a_senseless_plan_are_refused(tmp_path):
     (tmp_path / "calibration" / "mlp.json").write_text('{"family": "mlp"}')
     with pytest.raises(RecordError, match="not a calibration"):
         known("mlp", tmp_path)
+    whole = json.loads((module.SHIPPED / "mlp.json").read_text())
+    for change, message in (
+        ({"family": "neuron"}, "expected the calibration of the family 'mlp'"),
+        ({"options": {"epochs": 1}}, "with options"),
+        ({"seeds": -3}, "1 or more"),
+        ({"figures": []}, "has figures"),
+        ({"figures": [{**whole["figures"][0], "truth": 1e308}]}, "below 1e12"),
+    ):
+        (tmp_path / "calibration" / "mlp.json").write_text(json.dumps({**whole, **change}))
+        with pytest.raises(RecordError, match=message):
+            known("mlp", tmp_path)
     with pytest.raises(UsageError, match="seeds: 1 or more"):
         Plan(seeds=0)
     with pytest.raises(UsageError, match="explained"):
@@ -224,10 +240,14 @@ def test_the_command_prints_the_coverage_of_what_people_ask_for_first(tmp_path, 
     options = ["--seeds", "1", "--audits", "1", "--explained", "1", "--rows", "200", "--training", "1500"]
     assert cli.main(["calibrate", "mlp:epochs=2", *options, "--out", str(tmp_path), "-q"]) == 0
     printed = capsys.readouterr().out
-    for word in ("Demographic parity difference", "Impact ratio", "AUC", "mean_abs_shap"):
+    for word in ("demographic_parity_difference", "impact_ratio", "auc", "mean_abs_shap"):
         assert word in printed
-    kept = codec.read_calibration(tmp_path / "mlp.json")
+    kept = codec.read_calibration(tmp_path / "mlp-epochs-2.json")
     assert dict(kept.options) == {"epochs": 2}
+    assert known("mlp", tmp_path.parent) == codec.read_calibration(module.SHIPPED / "mlp.json")
+    shipped = commands.told(codec.read_calibration(module.SHIPPED / "mlp.json"))
+    for word in ("Demographic parity difference", "Impact ratio", "AUC", "Mean |SHAP|"):
+        assert f"{word} (" in shipped
     assert cli.main(["calibrate", "mlq", "-q"]) == 2
     assert "did you mean 'mlp'" in capsys.readouterr().err
 

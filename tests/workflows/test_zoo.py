@@ -45,10 +45,11 @@ def test_families_are_named_or_all_are_meant():
 
 def test_train_keeps_a_model_that_audit_run_can_audit(tmp_path, capsys):
     asked = ["zoo", "train", "mlp", "--out", str(tmp_path), "--training", "4000", "--threads", "1", "-q"]
-    assert cli.main(asked) == 0
+    assert cli.main([*asked, "--rows", "700"]) == 0
     printed = capsys.readouterr().out
     assert "AUC" in printed
-    assert "no NO" not in printed
+    assert "every promise was kept" in printed
+    assert "rows = 700" in (tmp_path / "mlp" / "audit.toml").read_text()
     folder = tmp_path / "mlp"
     assert {each.name for each in folder.iterdir()} == {"model.safetensors", "card.json", "audit.toml"}
     card = json.loads((folder / "card.json").read_text())
@@ -63,6 +64,20 @@ def test_train_keeps_a_model_that_audit_run_can_audit(tmp_path, capsys):
 def test_a_broken_promise_is_told_by_the_exit_code(tmp_path, capsys):
     assert cli.main(["zoo", "train", "mlp:epochs=1,rate=1e-7", "--out", str(tmp_path), *QUICK, "-q"]) == 1
     assert "NO" in capsys.readouterr().out
+
+
+def test_an_out_folder_that_cannot_be_written_is_told_before_the_work(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for asked in (
+        ["zoo", "train", "mlp"],
+        ["zoo", "run", "mlp"],
+        ["zoo", "compare", "mlp", "neuron"],
+        ["calibrate", "mlp"],
+    ):
+        assert cli.main([*asked, "--out", str(tmp_path / "file"), "-q"]) == 2
+        assert "--out:" in capsys.readouterr().err
+    assert cli.main(["zoo", "compare", "mlp", "neuron", "--rows", "5", "--out", str(tmp_path / "c"), "-q"]) == 2
+    assert "--rows of 100 or more, got 5" in capsys.readouterr().err
 
 
 def test_compare_puts_models_side_by_side(tmp_path, capsys):
