@@ -1,11 +1,11 @@
-"""What a reference model is: a module that knows how it was built, trained by its family, saved without pickle."""
+"""Reference models: trained by their family, saved without pickle, read again."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,104 +13,28 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from torch import nn
 
-from audit.core import Dataset, Floats, Inputs, MissingOffer, ModelError, Offer, Output, Spec, stream, suggest
+from audit.core import (
+    Dataset,
+    ModelError,
+    OutputError,
+    Spec,
+    stream,
+    suggest,
+)
 from audit.data.tables import listed, sha256
 from audit.data.tabular import Tabular
 from audit.models.adapters.torch import TorchModel, wrap
+from audit.models.arrangement import arranged, strange_levels
+from audit.models.family_model import FamilyModel, Reference
+from audit.models.options import check_options
 from audit.models.seeds import seeded
 from audit.models.threads import limited
 from audit.registry import Entry, entries
 
+__all__ = ["CARD", "WEIGHTS", "FamilyModel", "Reference", "find", "load", "read", "save", "trained", "wrapped"]
+
 WEIGHTS, CARD = "model.safetensors", "card.json"
-
-
-class Reference(nn.Module):
-    """The base of reference modules; `config` are the JSON-able arguments that build it again.
-
-    output: what forward gives. differentiable: whether gradients mean anything. stochastic: whether it answers the same
-    rows differently. offers: what it can do beside what every torch module can, by methods of tensors (see `FamilyModel`).
-    """
-
-    output: Output = "logit"
-    differentiable: bool = True
-    stochastic: bool = False
-    offers: frozenset[Offer] = frozenset()
-    notes: tuple[str, ...] = ()
-    config: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FamilyModel(TorchModel):
-    """A trained reference model behind the protocol; what its module offers passes through as arrays."""
-
-    columns: Tabular | None = None
-
-    @property
-    def offers(self) -> frozenset[Offer]:
-        """What a torch module offers, and what the family adds or takes away."""
-        module = self._module
-        found = TorchModel.offers.fget(self)  # type: ignore[attr-defined]
-        return frozenset((found if module.differentiable else found - {"gradients"}) | module.offers)
-
-    @property
-    def _module(self) -> Reference:
-        assert isinstance(self.module, Reference)
-        return self.module
-
-    def _asked(self, offer: Offer) -> Any:
-        if offer not in self._module.offers:
-            raise MissingOffer(
-                f"{self.family} does not offer {offer!r}; it offers {listed(sorted(self.offers)) or 'nothing'}"
-            )
-        return self._module
-
-    def draws(self, inputs: Any, count: int, *, seed: int) -> Floats:
-        """Scores (count, n) or (count, n, k) by `count` draws of the model itself: module.draws(x, count, seed) gives raw ones."""
-        module = self._asked("uncertainty")
-        with torch.no_grad():
-            raw = module.draws(self.tensor(inputs), count, seed)
-        return np.stack([self._scored(one) for one in raw])
-
-    def _scored(self, raw: torch.Tensor) -> Floats:
-        from audit.models.base import scored
-
-        return scored(raw.double().cpu().numpy(), len(raw), self.reading)
-
-    def reconstruct(self, inputs: Any) -> tuple[Floats, Floats]:
-        """What the model reads of each row (n, w) and what it gives back: module.reconstruct(x)."""
-        module = self._asked("reconstruction")
-        with torch.no_grad():
-            read, restored = module.reconstruct(self.tensor(inputs))
-        return read.double().cpu().numpy(), restored.double().cpu().numpy()
-
-    def routes(self, inputs: Any) -> Floats:
-        """The weight (n, experts) with which each expert answers each row: module.routes(x)."""
-        module = self._asked("experts")
-        with torch.no_grad():
-            found: Floats = module.routes(self.tensor(inputs)).double().cpu().numpy()
-        return found
-
-    def sample(self, count: int, *, seed: int) -> Inputs:
-        """Rows (count) drawn from the model: module.sample(count, seed) gives raw columns (count, d)."""
-        module = self._asked("sample")
-        with torch.no_grad():
-            values = module.sample(count, seed).double().cpu().numpy()
-        if self.columns is None:
-            raise ModelError(f"{self.family}: only tables can be drawn")
-        return self.columns.with_values(values)
-
-    def log_likelihood(self, inputs: Any) -> Floats:
-        """Log-likelihood of each row (n,) under the model: module.log_likelihood(x)."""
-        module = self._asked("likelihood")
-        with torch.no_grad():
-            found: Floats = module.log_likelihood(self.tensor(inputs)).double().cpu().numpy()
-        return found
-
-    def rules(self) -> Any:
-        """The rules (`audit.data.rules.Rules`) whose decisions are the model's own."""
-        return self._asked("rules").rules()
 
 
 # -------------------------------------------------------------------------------------------------- training
@@ -133,6 +57,7 @@ def trained(
         raise ModelError(
             f"{id}: no option {unknown[0]!r}; options: {listed(allowed) or 'none'}{suggest(unknown[0], allowed)}"
         )
+    check_options(id, entry.function, options)
     device = "cuda" if spec.run.device != "cpu" and torch.cuda.is_available() else "cpu"
     with limited(spec.run.threads):
         module = entry.function(data, seed=seed, device=device, **options)
@@ -146,8 +71,22 @@ def trained(
     return wrapped(module, id, data, spec, facts)
 
 
-def wrapped(module: Reference, id: str, data: Dataset, spec: Spec, facts: Mapping[str, str]) -> FamilyModel:
-    """A reference module behind the protocol."""
+def wrapped(
+    module: Reference, id: str, data: Dataset, spec: Spec, facts: Mapping[str, str], own: Tabular | None = None
+) -> FamilyModel:
+    """A reference module behind the protocol; own: the columns that it was trained on, by default those of the data.
+
+    Where the data have the same columns in another order, or other codes for the levels of their categories, a hook of
+    the module puts them right. Raises ModelError for other columns.
+    """
+    given = data.inputs.take(np.arange(0)) if isinstance(data.inputs, Tabular) else None
+    own, strange = given if own is None else own, []
+    if own is not None:
+        if given is None:
+            raise ModelError(f"{id} was trained on a table, the data hold {type(data.inputs).__name__}")
+        way, strange = arranged(id, own, given), strange_levels(own, given)
+        if not way.same:
+            module.register_forward_pre_hook(way.hook)
     plain = wrap(module, data, replace(spec, model=replace(spec.model, output=module.output, classes=())))
     card = replace(
         plain.card,
@@ -157,29 +96,41 @@ def wrapped(module: Reference, id: str, data: Dataset, spec: Spec, facts: Mappin
         name=f"{id} (reference model)",
         stochastic=module.stochastic,
         trained=dict(facts),
-        notes=(*plain.card.notes, *module.notes),
+        notes=(*plain.card.notes, *module.notes, *strange),
     )
     same = {field.name: getattr(plain, field.name) for field in fields(TorchModel)} | {"card": card}
-    return FamilyModel(**same, columns=data.inputs if isinstance(data.inputs, Tabular) else None)
+    return FamilyModel(**same, own=own, given=given)
 
 
 # ------------------------------------------------------------------------------------------- saved and loaded
-def save(model: FamilyModel, folder: Path) -> None:
-    """Write model.safetensors and card.json into a folder, which is made where it is missing."""
-    module = model.module
+def save(model: FamilyModel, folder: str | Path) -> None:
+    """Write model.safetensors and card.json into a folder, which is made where it is missing; raises OutputError."""
+    module, folder = model.module, Path(folder)
     assert isinstance(module, Reference)
-    folder.mkdir(parents=True, exist_ok=True)
-    safetensors.torch.save_model(module, str(folder / WEIGHTS))
-    card = {
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_model(module, str(folder / WEIGHTS))
+        (folder / CARD).write_text(json.dumps(_said(model, folder), indent=2) + "\n", encoding="utf-8")
+    except (OSError, safetensors.SafetensorError) as error:
+        raise OutputError(f"{folder}: a model cannot be saved there: {error}; give a folder, new or old") from error
+
+
+def _said(model: FamilyModel, folder: Path) -> Mapping[str, Any]:
+    """What card.json says."""
+    module, own = model.module, model.own
+    assert isinstance(module, Reference)
+    return {
         "schema": 1,
         "family": model.family,
         "module": type(module).__name__,
         "config": dict(module.config),
+        "columns": [] if own is None else list(own.columns),
+        "categories": {} if own is None else {name: list(levels) for name, levels in own.categories.items()},
+        "integers": [] if own is None else sorted(own.integers),
         "trained": dict(model.card.trained),
         "sha256": sha256(folder / WEIGHTS),
         "packages": {name: metadata.version(name) for name in ("neural-audit", "torch", "numpy")},
     }
-    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
 def load(spec: Spec, data: Dataset, base: Path) -> FamilyModel:
@@ -199,11 +150,15 @@ def load(spec: Spec, data: Dataset, base: Path) -> FamilyModel:
     return trained(spec.model.family, drawn, spec, seed=spec.run.seed)
 
 
-def read(folder: Path, data: Dataset, spec: Spec) -> FamilyModel:
-    """The reference model that `save` wrote into a folder; raises ModelError for what is missing or was changed."""
+def read(folder: str | Path, data: Dataset, spec: Spec) -> FamilyModel:
+    """The reference model that `save` wrote into a folder, for data with the columns that it was trained on.
+
+    Raises ModelError for what is missing or was changed, and for other columns.
+    """
+    folder = Path(folder)
     card = _card(folder)
-    entry = find(str(card["family"]))
-    kind = getattr(sys.modules[entry.function.__module__], str(card["module"]), None)
+    entry = find(card["family"])
+    kind = getattr(sys.modules[entry.function.__module__], card["module"], None)
     if not (isinstance(kind, type) and issubclass(kind, Reference)):
         raise ModelError(f"{folder / CARD}: the family {entry.id!r} has no module {card['module']!r}")
     if sha256(folder / WEIGHTS) != card["sha256"]:
@@ -214,7 +169,19 @@ def read(folder: Path, data: Dataset, spec: Spec) -> FamilyModel:
         safetensors.torch.load_model(module, str(folder / WEIGHTS))
     except Exception as error:
         raise ModelError(f"{folder}: cannot be loaded: {type(error).__name__}: {error}") from error
-    return wrapped(module.eval(), entry.id, data, spec, dict(card["trained"]))
+    return wrapped(module.eval(), entry.id, data, spec, dict(card["trained"]), _columns_of(card))
+
+
+def _columns_of(card: Mapping[str, Any]) -> Tabular | None:
+    """The columns that a saved model was trained on, without rows; None where they were none."""
+    if not card["columns"]:
+        return None
+    return Tabular(
+        values=np.empty((0, len(card["columns"]))),
+        columns=tuple(card["columns"]),
+        categories={name: tuple(levels) for name, levels in card["categories"].items()},
+        integers=frozenset(card["integers"]),
+    )
 
 
 def _card(folder: Path) -> Mapping[str, Any]:
@@ -223,9 +190,36 @@ def _card(folder: Path) -> Mapping[str, Any]:
             raise ModelError(f"model.path: {folder} holds no {name}; `audit zoo train` writes both")
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{folder / CARD}: is not JSON: {error}") from None
-    needed = ("schema", "family", "module", "config", "trained", "sha256")
-    if not isinstance(card, dict) or any(name not in card for name in needed) or card["schema"] != 1:
-        raise ModelError(f"{folder / CARD}: expected schema 1 with {listed(needed)}")
+    if not isinstance(card, dict) or any(name not in card for name in SAID) or card["schema"] != 1:
+        raise ModelError(f"{folder / CARD}: expected schema 1 with {listed(SAID)}")
+    for name, (holds, words) in SAID.items():
+        if not holds(card[name]):
+            raise ModelError(f"{folder / CARD}: {name} must be {words}, got {json.dumps(card[name])[:80]}")
     return card
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_text, value))
+
+
+# What card.json must say, and in which shape.
+SAID: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "schema": (lambda value: value == 1, "1"),
+    "family": (_text, "a text"),
+    "module": (_text, "a text"),
+    "config": (lambda value: isinstance(value, dict), "an object"),
+    "columns": (_texts, "a list of texts"),
+    "categories": (
+        lambda value: isinstance(value, dict) and all(map(_texts, value.values())),
+        "an object of lists of texts",
+    ),
+    "integers": (_texts, "a list of texts"),
+    "trained": (lambda value: isinstance(value, dict) and all(map(_text, value.values())), "an object of texts"),
+    "sha256": (_text, "a text"),
+}

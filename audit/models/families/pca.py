@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audit.core import DataError, Dataset, Floats, Model
+from audit.core import DataError, Dataset, Floats, Model, UsageError
 from audit.data.worlds.base import World
 from audit.models.encoding import Encoder, encoder, rows_of
 from audit.models.promises import Promise
@@ -90,7 +90,12 @@ def least_error(model: Model, data: Dataset, width: int) -> float:
     sources=("pearson1901", "eckart1936"),
 )
 def pca(data: Dataset, *, seed: int = 0, device: str = "cpu", width: int = 3) -> PCA:
-    """The principal axes of the encoded table, in closed form: nothing is drawn, so the seed changes nothing."""
+    """The principal axes of the encoded table, in closed form: nothing is drawn, so the seed changes nothing.
+
+    Raises DataError, UsageError.
+    """
+    if width < 1:
+        raise UsageError(f"width: 1 or more, got {width}")
     front = encoder(data)
     module = PCA(encoder=front.config, width=width)
     module.encoder.load_state_dict(front.state_dict())

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audit.core import DataError, Dataset, Floats, Model, stream
+from audit.core import DataError, Dataset, Floats, Model, UsageError, stream
 from audit.data.tables import listed
 from audit.data.worlds.base import World
 from audit.models.encoding import table_of
@@ -153,6 +153,8 @@ def scaffold(
     column, by default the first attribute. innocuous: by default the column least correlated with it. people: the share of unseen rows that it
     takes for people. Raises DataError, UsageError.
     """
+    if trees < 1 or not 0 < people <= 1:
+        raise UsageError(f"trees, people: at least one tree, and a share in (0, 1]; got {trees} and {people}")
     table = table_of(data)
     hidden = attribute or next((name for name in data.groups if name in table.columns), "")
     for name, value in (("attribute", hidden), ("innocuous", innocuous or table.columns[0])):

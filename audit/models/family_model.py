@@ -1,0 +1,139 @@
+"""What a reference model is: a module that knows how it was built, and what it offers behind the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from audit.core import Floats, Inputs, MissingOffer, ModelError, Offer, Output, UsageError
+from audit.data.tables import listed
+from audit.data.tabular import Tabular
+from audit.models.adapters.torch import TorchModel
+from audit.models.arrangement import Arrangement, arranged
+
+
+class Reference(nn.Module):
+    """The base of reference modules; `config` are the JSON-able arguments that build it again.
+
+    output: what forward gives. differentiable: whether gradients mean anything. stochastic: whether it answers the same
+    rows differently. offers: what it can do beside what every torch module can, by methods of tensors (see `FamilyModel`).
+    """
+
+    output: Output = "logit"
+    differentiable: bool = True
+    stochastic: bool = False
+    offers: frozenset[Offer] = frozenset()
+    notes: tuple[str, ...] = ()
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyModel(TorchModel):
+    """A trained reference model behind the protocol; what its module offers passes through as arrays.
+
+    own: the columns, without rows, that it was trained on; given: those of the data that it is asked about, in whose
+    order matrices come. Tables are matched by name.
+    """
+
+    own: Tabular | None = None
+    given: Tabular | None = None
+
+    @property
+    def offers(self) -> frozenset[Offer]:
+        """What a torch module offers, and what the family adds or takes away."""
+        module = self._module
+        found = TorchModel.offers.fget(self)  # type: ignore[attr-defined]
+        return frozenset((found if module.differentiable else found - {"gradients"}) | module.offers)
+
+    @property
+    def _module(self) -> Reference:
+        assert isinstance(self.module, Reference)
+        return self.module
+
+    def _asked(self, offer: Offer) -> Any:
+        if offer not in self._module.offers:
+            raise MissingOffer(
+                f"{self.family} does not offer {offer!r}; it offers {listed(sorted(self.offers)) or 'nothing'}"
+            )
+        return self._module
+
+    def tensor(self, inputs: Any) -> torch.Tensor:
+        """Inputs or an array (n, d) as a tensor in the order of the data's columns; raises ModelError for other columns."""
+        if isinstance(inputs, Tabular) and self.given is not None:
+            inputs = arranged(self.family, self.given, inputs).moved(inputs, self.given)
+        elif self.given is not None and np.ndim(inputs) == 2:
+            width = len(self.given.columns)
+            if np.shape(inputs)[1] != width:
+                raise ModelError(
+                    f"{self.family} reads {width} columns ({listed(self.given.columns)}), got {np.shape(inputs)[1]}"
+                )
+        return TorchModel.tensor(self, inputs)
+
+    def _read(self, inputs: Any) -> torch.Tensor:
+        """Inputs as the module's own methods read them; its forward gets them from a hook (see `wrapped`)."""
+        tensor = self.tensor(inputs)
+        return tensor if self._way is None else self._way(tensor)
+
+    @property
+    def _way(self) -> Arrangement | None:
+        if self.own is None or self.given is None:
+            return None
+        way = arranged(self.family, self.own, self.given)
+        return None if way.same else way
+
+    def draws(self, inputs: Any, count: int, *, seed: int) -> Floats:
+        """Scores (count, n) or (count, n, k) by `count` draws of the model itself: module.draws(x, count, seed) gives raw ones.
+
+        Raises UsageError for a count below 1.
+        """
+        module = self._asked("uncertainty")
+        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+            raise UsageError(f"draws: count must be a whole number from 1 on, got {count!r}")
+        with torch.no_grad():
+            raw = module.draws(self._read(inputs), count, seed)
+        return np.stack([self._scored(one) for one in raw])
+
+    def _scored(self, raw: torch.Tensor) -> Floats:
+        from audit.models.base import scored
+
+        return scored(raw.double().cpu().numpy(), len(raw), self.reading)
+
+    def reconstruct(self, inputs: Any) -> tuple[Floats, Floats]:
+        """What the model reads of each row (n, w) and what it gives back: module.reconstruct(x)."""
+        module = self._asked("reconstruction")
+        with torch.no_grad():
+            read, restored = module.reconstruct(self._read(inputs))
+        return read.double().cpu().numpy(), restored.double().cpu().numpy()
+
+    def routes(self, inputs: Any) -> Floats:
+        """The weight (n, experts) with which each expert answers each row: module.routes(x); see `core.Mixed`."""
+        module = self._asked("experts")
+        with torch.no_grad():
+            found: Floats = module.routes(self._read(inputs)).double().cpu().numpy()
+        return found
+
+    def sample(self, count: int, *, seed: int) -> Inputs:
+        """Rows (count) drawn from the model: module.sample(count, seed) gives raw columns (count, d)."""
+        module = self._asked("sample")
+        with torch.no_grad():
+            values = module.sample(count, seed).double().cpu().numpy()
+        if self.own is None or self.given is None:
+            raise ModelError(f"{self.family}: only tables can be drawn")
+        return arranged(self.family, self.given, self.own).moved(self.own.with_values(values), self.given)
+
+    def log_likelihood(self, inputs: Any) -> Floats:
+        """Log-likelihood of each row (n,) under the model: module.log_likelihood(x)."""
+        module = self._asked("likelihood")
+        with torch.no_grad():
+            found: Floats = module.log_likelihood(self._read(inputs)).double().cpu().numpy()
+        return found
+
+    def rules(self) -> Any:
+        """The rules (`audit.data.rules.Rules`) whose decisions are the model's own."""
+        found = self._asked("rules").rules()
+        return found if self._way is None else self._way.rules(found)
