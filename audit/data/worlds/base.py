@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Protocol
 
 import numpy as np
@@ -70,7 +71,7 @@ class World(Protocol):
     """A causal model with known answers."""
 
     def draw(self, rows: int, rng: np.random.Generator) -> Dataset:
-        """A dataset of `rows` rows, each with its counterfactual twin."""
+        """A dataset of `rows` rows, each with its counterfactual twin; raises DataError for fewer than one."""
         ...
 
     def sample(self, rows: int, rng: np.random.Generator) -> Draw:
@@ -78,7 +79,10 @@ class World(Protocol):
         ...
 
     def truth(self) -> Mapping[str, float]:
-        """The exact value of each quantity by name, from a closed form or quadrature."""
+        """The exact value of each quantity by name, from a closed form or quadrature.
+
+        What is undefined is left out: a rate over nobody, and every difference that such a rate enters.
+        """
         ...
 
     def oracle(self) -> Oracle:
@@ -114,7 +118,9 @@ def planted(spec: DataSpec) -> World:
 
 
 def bounded(knob: str, value: float, allowed: str) -> None:
-    """Raise DataError unless the value of a knob lies in an interval such as "[0, 1)"."""
+    """Raise DataError unless the value of a knob is a number in an interval such as "[0, 1)"."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise DataError(f"data.knobs: {knob} must be a number, got {value!r}")
     low, high = map(float, allowed[1:-1].split(","))
     above = value >= low if allowed[0] == "[" else value > low
     below = value <= high if allowed[-1] == "]" else value < high
@@ -122,6 +128,12 @@ def bounded(knob: str, value: float, allowed: str) -> None:
         return
     words = {"[0, inf)": "be 0 or more", "(0, inf)": "be more than 0", "(-inf, inf)": "be a finite number"}
     raise DataError(f"data.knobs: {knob} must {words.get(allowed, f'lie in {allowed}')}, got {value}")
+
+
+def counted(rows: int) -> None:
+    """Raise DataError unless rows can be drawn: a whole number from 1 on."""
+    if isinstance(rows, bool) or not isinstance(rows, Integral) or rows < 1:
+        raise DataError(f"rows: a world draws 1 or more, got {rows!r}")
 
 
 def source(world: object) -> str:

@@ -20,7 +20,7 @@ from audit.data.worlds.applicants import (
     RESIDUAL,
     features,
 )
-from audit.data.worlds.base import Draw, Stratum, bounded, source
+from audit.data.worlds.base import Draw, Stratum, bounded, counted, source
 from audit.data.worlds.forms import LogisticForm
 from audit.data.worlds.frontier import best_accuracy
 from audit.data.worlds.quadrature import even, hermite, sigmoid, spread_nodes
@@ -67,6 +67,7 @@ class Credit:
 
     def sample(self, rows: int, rng: np.random.Generator) -> Draw:
         """Applicants with their latent factors and, each, the same person with the other sex."""
+        counted(rows)
         blocks: list[Mapping[str, Floats]] = []
         missing = rows
         while missing > 0:
@@ -144,7 +145,7 @@ class Credit:
         female; with races also .race and .sex.race, the largest less the smallest); counterfactual_logit, the mean
         change over women of the logit were a woman a man, and its parts path.income, path.debt, path.history,
         path.direct (of a product, what the column moves on the mean of both ends). Without interaction and noise the
-        change is the same for every person.
+        change is the same for every person. A rate over nobody is left out, and every difference that it enters.
         """
         from audit.data.worlds.credit_truth import truth
 

@@ -10,7 +10,7 @@ import numpy as np
 from audit.core import Floats
 from audit.data.worlds.applicants import DEBT, HISTORY, INCOME, LEVELS, RACES, RESIDUAL
 from audit.data.worlds.quadrature import even, hermite, sides, sigmoid
-from audit.data.worlds.scores import gaps, rates
+from audit.data.worlds.scores import difference, gaps, rates
 
 if TYPE_CHECKING:
     from audit.data.worlds.credit import Credit
@@ -23,7 +23,7 @@ def truth(world: Credit) -> Mapping[str, float]:
     for a, level in enumerate(LEVELS):
         values |= rates(cells[a].sum(axis=0), f".{level}")
     for name, rate in (("demographic_parity", "selection_rate"), ("equal_opportunity", "tpr")):
-        values[f"{name}_difference"] = values[f"{rate}.male"] - values[f"{rate}.female"]
+        values |= difference(values, f"{name}_difference", f"{rate}.male", f"{rate}.female")
     if world.race:
         for r, level in enumerate(RACES):
             values |= rates(cells[:, r].sum(axis=0), f".{level}")

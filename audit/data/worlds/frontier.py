@@ -20,7 +20,7 @@ CONSTRAINTS: Mapping[str, tuple[str, ...]] = {
 
 
 def best_accuracy(
-    world: World, gap: float, *, constraint: str = "demographic_parity", attribute: Sequence[str] | None = None
+    world: World, gap: float, *, constraint: str = "demographic_parity", attribute: str | Sequence[str] | None = None
 ) -> float:
     """The best accuracy of any rule, drawn by lot where it must, whose rates differ by at most `gap` between groups.
 
@@ -28,7 +28,8 @@ def best_accuracy(
     recorded label: of all rules with the same rates the best has one threshold of the posterior a group, mixed from two
     at most (hardt2016). That is a linear programme over the corners of each group's curve, right to about 1e-5.
     constraint: demographic_parity, equal_opportunity or equalized_odds. attribute: whose levels are the groups, by
-    default the world's first; several mean their combinations. Raises DataError.
+    default the world's first; several mean their combinations. Raises DataError, also where a rate that must not differ is
+    one over nobody.
     """
     if not gap >= 0:
         raise DataError(f"best_accuracy: gap must be 0 or more, got {gap}")
@@ -40,12 +41,12 @@ def best_accuracy(
     return _solved(curves, gap)
 
 
-def _groups(world: World, attribute: Sequence[str] | None) -> list[tuple[Floats, Floats]]:
+def _groups(world: World, attribute: str | Sequence[str] | None) -> list[tuple[Floats, Floats]]:
     """Posterior and mass of the people of each group."""
     strata = world.strata()
     known = list(strata[0].levels)
-    wanted = known[:1] if attribute is None else list(attribute)
-    for name in wanted:
+    wanted = [attribute] if isinstance(attribute, str) else known[:1] if attribute is None else list(attribute)
+    for name in wanted or [""]:
         if name not in known:
             raise DataError(f"best_accuracy: attribute must be among {listed(known)}, got {name!r}")
     groups: dict[tuple[str, ...], list[tuple[Floats, Floats]]] = {}
@@ -63,6 +64,9 @@ def _curve(chance: Floats, mass: Floats, kept: Sequence[str]) -> tuple[Floats, F
     order = np.argsort(-chance, kind="stable")
     chance, mass = chance[order], mass[order]
     total, positive = mass.sum(), (mass * chance).sum()
+    for rate, under in (("tpr", positive), ("fpr", total - positive)):
+        if rate in kept and not under > 0:
+            raise DataError(f"best_accuracy: the {rate} of a group is undefined: it is over nobody")
     selected = np.concatenate([[0.0], np.cumsum(mass)])
     hit = np.concatenate([[0.0], np.cumsum(mass * chance)])
     by_share = np.searchsorted(selected, np.linspace(0, total, POINTS))
@@ -70,8 +74,9 @@ def _curve(chance: Floats, mass: Floats, kept: Sequence[str]) -> tuple[Floats, F
     corners = np.unique(np.clip(np.concatenate([[0], by_share, by_chance, [len(mass)]]), 0, len(mass)))
     selected, hit = selected[corners], hit[corners]
     false = selected - hit
-    rates = {"selection_rate": selected / total, "tpr": hit / positive, "fpr": false / (total - positive)}
-    right, held = hit + (total - positive) - false, np.column_stack([rates[name] for name in kept])
+    parts = {"selection_rate": (selected, total), "tpr": (hit, positive), "fpr": (false, total - positive)}
+    right = hit + (total - positive) - false
+    held = np.column_stack([part / whole for part, whole in (parts[name] for name in kept)])
     # The same thresholds the other way round, which select the least likely, may be the only way to equal odds.
     return np.concatenate([right, total - right]), np.concatenate([held, 1 - held])
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from audit.core import Codes, Dataset, Floats, Origin
 from audit.data.tabular import Tabular
-from audit.data.worlds.base import Draw, Stratum, bounded, source
+from audit.data.worlds.base import Draw, Stratum, bounded, counted, source
 from audit.data.worlds.forms import LogisticForm
 from audit.data.worlds.quadrature import density, even, sigmoid, spread_nodes
 from audit.registry import world
@@ -42,6 +42,7 @@ class LongTail:
 
     def sample(self, rows: int, rng: np.random.Generator) -> Draw:
         """People with their latent factors and, each, the same person on the other side of the tail."""
+        counted(rows)
         x = rng.standard_normal((rows, len(COLUMNS)))
         tail = (rng.random(rows) < self.share).astype(np.float64)
         latent = {"tail": tail, "e_mark": x[:, MARK].copy()}

@@ -12,11 +12,11 @@ from audit.core import Codes, Dataset, Floats, Origin
 from audit.data.rules import Clause, Literal, Rules
 from audit.data.tabular import Tabular
 from audit.data.worlds.applicants import COLUMNS, LEVELS, features
-from audit.data.worlds.base import Draw, Stratum, bounded, source
+from audit.data.worlds.base import Draw, Stratum, bounded, counted, source
 from audit.data.worlds.boxes import Box, Boxes, boxes, plus, product
 from audit.data.worlds.forms import RuleForm
 from audit.data.worlds.quadrature import correlated
-from audit.data.worlds.scores import rates
+from audit.data.worlds.scores import difference, rates
 from audit.registry import world
 
 CLASSES = ("refused", "approved")
@@ -54,6 +54,7 @@ class RuleWorld:
 
     def sample(self, rows: int, rng: np.random.Generator) -> Draw:
         """Applicants with their latent factors and, each, the same person with the other sex."""
+        counted(rows)
         names = ("merit", "e_income", "e_debt", "e_history", "e_zip", "n1", "n2")
         latent: dict[str, Floats] = dict(zip(names, rng.standard_normal((len(names), rows)), strict=True))
         latent["a"] = (rng.random(rows) < self.p).astype(np.float64)
@@ -145,7 +146,7 @@ class RuleWorld:
             values |= rates(cells[a], f".{level}")
             values |= {f"planted_share.{level}": shares[a, 2], f"refused_share.{level}": self.strength * shares[a, 2]}
         for name, rate in (("demographic_parity", "selection_rate"), ("equal_opportunity", "tpr")):
-            values[f"{name}_difference"] = values[f"{rate}.male"] - values[f"{rate}.female"]
+            values |= difference(values, f"{name}_difference", f"{rate}.male", f"{rate}.female")
         women, men = shares @ np.array(self._ladder())
         values["counterfactual_logit"] = men - women
         values["counterfactual_flip_rate"] = self._flips()
