@@ -558,7 +558,11 @@ class Mixed(Protocol):
     """What a model that offers "experts" can do: it sends each row to some of its parts."""
 
     def routes(self, inputs: Any) -> Floats:
-        """The weight (n, experts) with which each expert answers each row, 0 for those that are not asked."""
+        """The weight (n, experts) with which each expert answers each row, 0 for those that are not asked.
+
+        Weights are those that the answer really uses. A row need not sum to 1: where a softmax gate stays as it is
+        though only the largest are asked, the sum is the share of the gate that they hold.
+        """
         ...
 
 

@@ -39,10 +39,10 @@ WEIGHTS, CARD = "model.safetensors", "card.json"
 
 # -------------------------------------------------------------------------------------------------- training
 def find(id: str) -> Entry:
-    """The family of this name; raises ModelError with the nearest."""
+    """The family of this name; raises ModelError with all of them, and the nearest."""
     families = entries("families")
     if id not in families:
-        raise ModelError(f"no family {id!r}; families: {listed(families)}{suggest(id, families)}")
+        raise ModelError(f"no family {id!r}; families: {listed(families, len(families))}{suggest(id, families)}")
     return families[id]
 
 
@@ -136,10 +136,14 @@ def _said(model: FamilyModel, folder: Path) -> Mapping[str, Any]:
 def load(spec: Spec, data: Dataset, base: Path) -> FamilyModel:
     """The trained family in the folder model.path, or, in a planted world, model.family trained on a draw of its own.
 
-    Raises ModelError.
+    Raises ModelError, also where the folder holds another family than model.family says.
     """
+    wanted = None if spec.model.family is None else find(spec.model.family).id
     if spec.model.path is not None:
-        return read(base / spec.model.path, data, spec)
+        model = read(base / spec.model.path, data, spec)
+        if wanted not in (None, model.family):
+            raise ModelError(f"model.family: {spec.model.path} holds the family {model.family!r}, not {wanted!r}")
+        return model
     if spec.model.family is None or spec.data.world is None:
         raise ModelError(
             'model.kind = "family" needs model.path, a folder that `audit zoo train` has written, or model.family together with data.world'

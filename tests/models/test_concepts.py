@@ -93,5 +93,16 @@ def test_bad_input_is_told(model, data):
         model.module.overruled({ILLEGAL: 2.0})
     with pytest.raises(DataError, match="wage"):
         reference.trained("concept_bottleneck", data, SPEC, options={"concepts": ("wage > 0",)})
-    with pytest.raises(UsageError, match="joint or sequential"):
+    with pytest.raises(UsageError, match="one of 'joint', 'sequential'"):
         reference.trained("concept_bottleneck", data, SPEC, options={"way": "both"})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{0: 1.0}, {"wage > 0": 1.0}, {None: 0.0}, [1.0], {CONCEPTS[0]: "a"}, {CONCEPTS[0]: 2}]
+)
+def test_an_intervention_on_what_is_no_concept_names_the_concepts(model, unseen, wrong):
+    x = model.tensor(unseen.inputs.take(np.arange(3)))
+    assert model.module.names == CONCEPTS
+    for act in (lambda: model.module.intervene(x, wrong), lambda: model.module.overruled(wrong)):
+        with pytest.raises(UsageError, match=r"concept.*income > 0"):
+            act()

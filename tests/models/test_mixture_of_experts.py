@@ -78,3 +78,17 @@ def test_balance_keeps_experts_busy():
 def test_bad_options_are_told(options):
     with pytest.raises(UsageError, match="got"):
         trained("mixture_of_experts", DATA, OPTIONS, options=options)
+
+
+def test_routes_sum_to_the_share_of_the_gate_that_is_asked(model):
+    inputs = unseen(60).inputs
+    with torch.no_grad():
+        gates = model.module.router(model.module.encoder(model.tensor(inputs))).softmax(dim=1).numpy()
+    for top in (1, 2, 4):
+        model.module.top = top
+        try:
+            total = model.routes(inputs).sum(axis=1)
+        finally:
+            model.module.top = 1
+        np.testing.assert_allclose(total, np.sort(gates, axis=1)[:, -top:].sum(axis=1), rtol=1e-5)
+        assert (total < 1 - 1e-3).any() == (top < 4)

@@ -208,3 +208,15 @@ def test_no_option_value_escapes_as_a_foreign_error(id):
                 short = {"epochs": 1} if "epochs" in entry.params else {}
                 with contextlib.suppress(AuditError):  # any other error fails here
                     reference.trained(id, data, spec, options=short | {name: value})
+
+
+@pytest.mark.parametrize("place", ['path = "mlp"', ""])
+def test_an_unknown_family_is_named_with_all_that_there_are(folder, place):
+    text = f'[model]\nkind = "family"\nfamily = "nope"\n{place}\n[data]\nworld = "credit"\n'
+    with pytest.raises(ModelError, match=r"no family 'nope'; families: .*") as caught:
+        reference.load(codec.spec_from_toml(text), DATA, folder.parent)
+    assert all(repr(id) in str(caught.value) for id in registry.entries("families"))
+    other = codec.spec_from_toml(text.replace("nope", "pca"))
+    if place:
+        with pytest.raises(ModelError, match=r"holds the family 'mlp', not 'pca'"):
+            reference.load(other, DATA, folder.parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from numbers import Real
 from typing import Any, Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from audit.core import DataError, Dataset, Floats, Model, UsageError, suggest
 from audit.data.rules import clause_of
+from audit.data.tables import listed
 from audit.data.worlds.base import World
 from audit.models.encoding import Encoder, encoder, labels_of, rows_of, table_of
 from audit.models.promises import Promise
@@ -27,7 +29,8 @@ Way = Literal["joint", "sequential"]
 class ConceptBottleneck(Reference):
     """Encoder, hidden layers of ReLU, a probability for each concept, and a logit (n,) that is linear in them.
 
-    fixed: concepts that have this value, between 0 and 1, whatever the network sees.
+    fixed: concepts that have this value, between 0 and 1, whatever the network sees. names: the concepts, in the order
+    of `sees`; `intervene` and `overruled` set them by these names.
     """
 
     def __init__(
@@ -85,11 +88,13 @@ class ConceptBottleneck(Reference):
 
 
 def _allowed(concepts: Mapping[str, float], names: Sequence[str]) -> None:
+    if not isinstance(concepts, Mapping):
+        raise UsageError(f"concepts: a table of {listed(names)} with values; got {concepts!r}")
     for name, value in concepts.items():
         if name not in names:
-            raise UsageError(f"concepts: {', '.join(names)}; got {name!r}{suggest(name, names)}")
-        if not 0 <= value <= 1:
-            raise UsageError(f"concept {name!r}: a value from 0 (does not hold) to 1 (holds), got {value}")
+            raise UsageError(f"concepts: {listed(names)}; got {name!r}{suggest(str(name), names)}")
+        if not isinstance(value, Real) or not 0 <= value <= 1:
+            raise UsageError(f"concept {name!r}: a value from 0 (does not hold) to 1 (holds), got {value!r}")
 
 
 def concepts_of(data: Dataset, concepts: Sequence[str]) -> Floats:

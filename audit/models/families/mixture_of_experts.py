@@ -49,7 +49,11 @@ class Mixture(Reference):
         return weights
 
     def routes(self, x: Tensor) -> Tensor:
-        """The weight (n, experts) of each expert in the answer to raw rows (n, d)."""
+        """The weight (n, experts) of each expert in the answer to raw rows (n, d), as `gates` gives them.
+
+        A row sums to less than 1 where not all experts are asked: the gates are not scaled up again, as in fedus2022,
+        so that the router learns from the answer even where it asks one expert only.
+        """
         return self.gates(self.encoder(x))
 
     def forward(self, x: Tensor) -> Tensor:
