@@ -6,10 +6,12 @@ import torch
 from torch import nn
 
 from audit.core import DataError, ModelError, UsageError, stream
+from audit.data.tabular import Tabular
 from audit.models import debias
 from audit.models.debias.adversarial import Recipe, _step, adversarial, direction, rivals_loss
 from audit.models.debias.held_out import held_out_adversary
 from audit.models.debias.selection import FOLLOWED, Rows, follow, gap, rounds
+from audit.models.seeds import seeded
 from audit.models.stack import layers_of
 from audit.models.training import log_loss
 from audit.registry import entries
@@ -170,7 +172,7 @@ def test_the_gap_by_hand():
     assert gap(decided, y, a, "demographic_parity") == pytest.approx(2 / 3 - 1 / 3)
     assert gap(decided, y, a, "equal_opportunity") == 1.0
     assert gap(decided, y, a, "equalized_odds") == 1.0
-    one = (2 / 3 * 1 / 3 / 3 + 1 / 3 * 2 / 3 / 3) ** 0.5
+    one = (3 / 5 * 2 / 5 / 5 + 2 / 5 * 3 / 5 / 5) ** 0.5  # a row more on either side
     assert gap(decided, y, a, "demographic_parity", margin=1.0) == pytest.approx(1 / 3 + one)
 
 
@@ -183,6 +185,15 @@ def test_the_gap_by_hand():
         ({"a": np.zeros(40)}, DataError, "two groups"),
         ({"x": np.full((40, 2), np.nan, dtype=np.float32)}, DataError, "NaN"),
         ({"module": nn.Identity()}, ModelError, "gradients"),
+        ({"margin": -1}, UsageError, "margin: a number of standard errors from 0 on, got -1"),
+        ({"eps": "a"}, UsageError, "eps: a gap above 0 and below 1, got 'a'"),
+        ({"rate": 0}, UsageError, "rate: a number above 0, got 0"),
+        ({"held": 1.0}, UsageError, "held"),
+        ({"epochs": 0}, UsageError, "epochs"),
+        ({"y": np.array(["good", "bad"] * 20)}, DataError, "y: an array or tensor of numbers is needed"),
+        ({"a": np.array(["f", None] * 20, dtype=object)}, DataError, "none may be missing"),
+        ({"x": np.ones((40, 3), dtype=np.float32)}, ModelError, r"cannot read x of shape \(40, 3\)"),
+        ({"x": np.ones((39, 2), dtype=np.float32)}, DataError, r"y and a: one each of the rows of x \(39, 2\)"),
     ],
 )
 def test_what_cannot_be_trained_is_named(change, error, word):
@@ -192,5 +203,87 @@ def test_what_cannot_be_trained_is_named(change, error, word):
         "y": np.arange(40) % 2,
         "a": np.arange(40) // 20,
     } | change
+    first = [given.pop(name) for name in ("module", "x", "y", "a")]
+    for each in (adversarial,) if "alpha" in given else (adversarial, debias.lagrangian, debias.penalised):
+        with pytest.raises(error, match=word):
+            each(*first, **given)
+
+
+def test_few_rows_keep_no_bound_by_a_gap_of_nought():
+    decided, y, a = [0, 0, 0], [1, 0, 1], [0, 0, 1]
+    assert gap(decided, y, a, "demographic_parity") == 0
+    one = (1 / 4 * 3 / 4 / 4 + 1 / 3 * 2 / 3 / 3) ** 0.5
+    assert gap(decided, y, a, "demographic_parity", margin=1.0) == pytest.approx(one)
+    x, y, a = people(2, 200, 1)
+    few = slice(0, 10)
+    with seeded(0):
+        start = layers_of([2, 4, 1])
+    found = debias.lagrangian(start, x[few], y[few], a[few], epochs=1)
+    assert found.rows == (7, 3)
+    assert not found.kept
+    assert found.chosen.bound > 0.2
+    assert found.notes[0].startswith(f"A rate was read on {found.fewest} rows held back of a group")
+    with pytest.raises(DataError, match=r"of 1 rows held back each group needs one .*the groups have"):
+        debias.lagrangian(start, x[few], y[few], a[few], epochs=1, held=0.1)
+
+
+def test_a_result_says_what_makes_its_choice_worth_little():
+    x, y, a = people(2, 400, 1)
+    start = nn.Linear(2, 1)
+    with torch.no_grad():
+        start.weight.zero_()
+        start.bias.fill_(-50.0)  # so far from every label that no short training moves it across
+    found = debias.lagrangian(start, x, y, a, epochs=1)
+    assert found.chosen.selected == 0.0
+    assert any("gets the same decision" in note for note in found.notes)
+    assert any("Of 1 epochs only those from epoch 1 on" in note for note in found.notes)
+    with seeded(0):
+        start = layers_of([2, 4, 1])
+    found = debias.lagrangian(start, x, y, a, epochs=9)
+    assert (found.first, found.notes) == (5, ())
+    assert found.chosen.number >= found.first
+    assert 0 < found.chosen.selected < 1
+
+
+@pytest.mark.parametrize("train", [adversarial, debias.lagrangian, debias.penalised])
+def test_arrays_tensors_tables_and_text_say_the_same(train):
+    x, y, a = people(2, 200, 3)
+    table = Tabular(values=x.astype(np.float64), columns=("one", "two"))
+    with seeded(0):
+        start = layers_of([2, 4, 1])
+    wanted = train(start, x, y, a, epochs=1).module.state_dict()
+    graph = torch.tensor(x, requires_grad=True) * 1
+    for given in ((graph, torch.tensor(y), torch.tensor(a)), (table, list(y), np.array(["f", "m"])[a])):
+        found = train(start, *given, epochs=1).module.state_dict()
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "word"),
+    [
+        ({"score": np.full(40, np.nan)}, DataError, "score: finite numbers are needed, got 40"),
+        ({"score": np.ones((40, 2))}, DataError, r"score: one number a row .* shape \(40, 2\)"),
+        ({"score": np.ones(39)}, DataError, "of one length, got 39 and 40"),
+        ({"y": np.ones(41)}, DataError, "of one length, got 40, 41 and 40"),
+        ({"y": np.array(["yes", "no"] * 20)}, DataError, "y: one number a row"),
+        ({"a": np.arange(40) % 3}, DataError, "two groups apart, got 3"),
+        ({"a": np.arange(40) // 38}, DataError, r"5 folds need as many rows of each group, got \[38, 2\]"),
+        ({"a": np.array([0.0, np.nan] * 20)}, DataError, "none missing"),
+        ({"folds": 1}, UsageError, "folds: a whole number from 2 on, got 1"),
+        ({"level": 95}, UsageError, "level"),
+        ({"seed": -1}, UsageError, "seed"),
+    ],
+)
+def test_what_no_adversary_can_read_is_named(change, error, word):
+    given = {"score": np.linspace(0, 1, 40), "a": np.arange(40) % 2} | change
     with pytest.raises(error, match=word):
-        adversarial(given.pop("module"), given.pop("x"), given.pop("y"), given.pop("a"), **given)
+        held_out_adversary(**given)
+
+
+def test_the_held_out_adversary_reads_tensors_and_text():
+    rng = np.random.default_rng(4)
+    a = rng.integers(0, 2, 200)
+    score = rng.normal(size=200) + a
+    wanted = held_out_adversary(score, a)
+    assert wanted.auc > 0.6
+    assert held_out_adversary(torch.tensor(score, requires_grad=True) * 1, np.array(["f", "m"])[a]) == wanted

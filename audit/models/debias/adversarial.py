@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from audit.core import UsageError
+from audit.models.debias.given import checked, number, whole
 from audit.models.debias.selection import (
     Criterion,
     Debiased,
     Rows,
     apart,
     batches,
-    checked,
+    counted,
     follow,
     logits,
     picked,
@@ -43,14 +44,13 @@ class Recipe:
     criterion: Criterion
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha < float("inf"):
-            raise UsageError(f"alpha: a number from 0 on, got {self.alpha!r}")
-        if not 0 < self.rate < float("inf"):
-            raise UsageError(f"rate: a number above 0, got {self.rate!r}")
+        number("alpha", self.alpha, "a number from 0 on", open=False)
+        number("rate", self.rate, "a number above 0")
         for name in ("epochs", "batch", "steps"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise UsageError(f"{name}: a whole number from 1 on, got {value!r}")
+            whole(name, getattr(self, name))
+        two = isinstance(self.before, tuple | list) and len(self.before) == 2
+        if not two or not all(isinstance(each, int) and each >= 0 for each in self.before):
+            raise UsageError(f"before: two whole numbers from 0 on, got {self.before!r}")
 
 
 def adversarial(
@@ -75,18 +75,19 @@ def adversarial(
     """A copy of the module, trained so that an adversary cannot tell the group from its logit (zhang2018).
 
     module: raw rows (n, ...) to logits (n,) or (n, 1); it should standardise what it reads. x (n, ...), y (n,) of 0 and 1,
-    a (n,) the group of each row, two or more: arrays or tensors. The adversary reads the logit, for equalised odds y
+    a (n,) the group of each row, two or more, as codes or text: arrays or tensors, x also a table. The adversary reads the logit, for equalised odds y
     beside it, for equal opportunity rows of y = 1 only; `steps` of its steps at about 3 times the rate to one of the
     module's. alpha: the strength. before: epochs of the module alone, then of the adversary alone. An epoch is at least
-    one pass over the rows and 20 steps of the module; the weights that are kept are a running mean. held: the share of
-    rows on which the epoch is chosen, from the second half of them: the most accurate whose gap plus `margin` standard
-    errors is at most `eps`, else the one of the smallest. Raises UsageError, DataError, ModelError.
+    one pass over the rows and 20 steps of the module; the weights that are kept are a running mean (`follow`). held: the
+    share of rows on which the epoch is chosen: the most accurate whose gap plus `margin` standard errors is at most `eps`,
+    else the one of the smallest. Only epochs from epochs // 2 + 1 on may be chosen (`first` of the result). Raises
+    UsageError, DataError, ModelError.
     """
-    rows = checked(module, x, y, a, criterion=criterion, eps=eps)
+    rows = checked(module, x, y, a, criterion=criterion, eps=eps, held=held, margin=margin)
     recipe = Recipe(alpha=alpha, epochs=epochs, batch=batch, rate=rate, steps=steps, before=before, criterion=criterion)
     made, mean = copy.deepcopy(module), copy.deepcopy(module)
     with seeded(seed) as generator:
-        learnt, kept = apart(rows, held, generator)
+        learnt, kept = apart(rows, held, generator, criterion)
         width = 2 if criterion == "equalized_odds" else 1
         # Leaky: one number goes in, and units of an adversary that all fall silent never come back.
         rival = layers_of([width, *hidden, int(rows.a.max()) + 1], activation="leaky_relu").to(
@@ -94,16 +95,18 @@ def adversarial(
         )
         passes = _passes(made, mean, rival, learnt, recipe, generator)
         # Early epochs keep a bound by accident, before the adversary has learnt to look.
-        half = epochs // 2 + 1
-        history, chosen = picked(mean, passes, kept, criterion=criterion, eps=eps, margin=margin, first=half)
+        first = epochs // 2 + 1
+        history, chosen = picked(mean, passes, kept, criterion=criterion, eps=eps, margin=margin, first=first)
     return Debiased(
         module=mean,
         history=history,
         chosen=chosen,
+        first=first,
         criterion=criterion,
         eps=eps,
         seed=seed,
         rows=(len(learnt.y), len(kept.y)),
+        fewest=min(counted(kept, criterion, int(rows.a.max()) + 1)),
     )
 
 

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audit.core import UsageError
+from audit.models.debias.given import checked, number, whole
 from audit.models.debias.selection import (
     Criterion,
     Debiased,
     Rows,
     apart,
     batches,
-    checked,
     conditions,
+    counted,
     follow,
     logits,
     picked,
@@ -50,29 +50,33 @@ def lagrangian(
 ) -> Debiased:
     """A copy of the module, trained so that the rates of its decisions differ by at most `eps` between groups (cotter2019).
 
-    module, x, y, a, held, margin: as of `adversarial`, an epoch at least 6 steps. The gradient sees steep sigmoids, the
-    multipliers see the decisions themselves. Raises UsageError, DataError, ModelError.
+    module, x, y, a, held, margin: as of `adversarial`, and so are the epochs that may be chosen, from epochs // 2 + 1 on
+    (`first` of the result); an epoch is at least 6 steps. The gradient sees steep sigmoids, the multipliers see the
+    decisions themselves. Raises UsageError, DataError, ModelError.
     """
-    rows = checked(module, x, y, a, criterion=criterion, eps=eps)
+    rows = checked(module, x, y, a, criterion=criterion, eps=eps, held=held, margin=margin)
     for name, value in (("epochs", epochs), ("batch", batch)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise UsageError(f"{name}: a whole number from 1 on, got {value!r}")
+        whole(name, value)
+    number("rate", rate, "a number above 0")
+    first = epochs // 2 + 1
     made, mean = copy.deepcopy(module), copy.deepcopy(module)
     with seeded(seed) as generator:
-        learnt, kept = apart(rows, held, generator)
+        learnt, kept = apart(rows, held, generator, criterion)
         optimiser = torch.optim.Adam([each for each in made.parameters() if each.requires_grad], lr=rate)
         passes = _passes(
             made, mean, learnt, optimiser, criterion, aim(eps, kept, criterion, margin), epochs, batch, generator
         )
-        history, chosen = picked(mean, passes, kept, criterion=criterion, eps=eps, margin=margin, first=epochs // 2 + 1)
+        history, chosen = picked(mean, passes, kept, criterion=criterion, eps=eps, margin=margin, first=first)
     return Debiased(
         module=mean,
         history=history,
         chosen=chosen,
+        first=first,
         criterion=criterion,
         eps=eps,
         seed=seed,
         rows=(len(learnt.y), len(kept.y)),
+        fewest=min(counted(kept, criterion, int(rows.a.max()) + 1)),
     )
 
 

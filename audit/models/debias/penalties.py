@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from audit.core import UsageError, suggest
-from audit.data.tables import listed
+from audit.models.debias.given import checked, number, one_of, whole
 from audit.models.debias.lagrangian import differences
-from audit.models.debias.selection import Criterion, Debiased, Rows, apart, batches, checked, conditions, logits, picked
+from audit.models.debias.selection import Criterion, Debiased, Rows, apart, batches, conditions, counted, logits, picked
 from audit.models.seeds import seeded
 from audit.models.training import log_loss
 
@@ -63,14 +61,15 @@ def penalised(
     module, x, y, a, eps, held, margin: as of `adversarial`; a penalty promises no bound, and `kept` says whether the
     choice of the epoch found one. Raises UsageError, DataError, ModelError.
     """
-    if kind not in get_args(Kind):
-        raise UsageError(f"kind: one of {listed(get_args(Kind))}, got {kind!r}{suggest(str(kind), get_args(Kind))}")
-    if not 0 <= weight < math.inf:
-        raise UsageError(f"weight: a number from 0 on, got {weight!r}")
-    rows = checked(module, x, y, a, criterion=criterion, eps=eps)
+    one_of("kind", kind, get_args(Kind))
+    number("weight", weight, "a number from 0 on", open=False)
+    number("rate", rate, "a number above 0")
+    for name, value in (("epochs", epochs), ("batch", batch)):
+        whole(name, value)
+    rows = checked(module, x, y, a, criterion=criterion, eps=eps, held=held, margin=margin)
     made = copy.deepcopy(module)
     with seeded(seed) as generator:
-        learnt, kept = apart(rows, held, generator)
+        learnt, kept = apart(rows, held, generator, criterion)
 
         def loss(said: Tensor, part: Rows) -> Tensor:
             penalty = PENALTIES[kind](said, part.y, part.a, criterion=criterion)
@@ -82,10 +81,12 @@ def penalised(
         module=made,
         history=history,
         chosen=chosen,
+        first=1,
         criterion=criterion,
         eps=eps,
         seed=seed,
         rows=(len(learnt.y), len(kept.y)),
+        fewest=min(counted(kept, criterion, int(rows.a.max()) + 1)),
     )
 
 

@@ -37,8 +37,9 @@ def keeps_the_bound(model: Model, data: Dataset, world: World) -> Iterator[Promi
 
 def told(found: Debiased) -> str:
     """Which epoch was chosen, by what, and whether it kept the bound where it was chosen."""
-    return (
+    first = (
         f"Chosen: epoch {found.chosen.number} of {len(found.history)}, on {found.rows[1]} rows held back: gap "
         f"{found.chosen.gap:.3f}, accuracy {found.chosen.accuracy:.3f}; the bound of {found.eps:g} was "
         f"{'kept' if found.kept else 'not kept'} there."
     )
+    return " ".join([first, *found.notes])

@@ -6,16 +6,17 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audit.core import DataError, ModelError, UsageError, suggest
+from audit.core import DataError, ModelError, UsageError
 from audit.data.tables import listed
 
 FOLLOWED = 0.02  # of the way to the module's weights that their mean goes with every step
+FEW = 30  # rows of a group held back, below which a result says that they are few
 Criterion = Literal["demographic_parity", "equalized_odds", "equal_opportunity"]
 
 
@@ -34,10 +35,14 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """Accuracy and gap on the rows held back after an epoch; bound: the gap and `margin` standard errors of it."""
+    """Accuracy and gap on the rows held back after an epoch; bound: the gap and `margin` standard errors of it.
+
+    selected: the share of the rows that is decided for.
+    """
 
     number: int
     accuracy: float
+    selected: float
     gap: float
     bound: float
 
@@ -46,22 +51,45 @@ class Epoch:
 class Debiased:
     """A trained copy of the module, every epoch's figures on the rows held back, and the epoch chosen by them.
 
-    kept: whether its bound on the gap lies within eps. The chosen epoch's figures are the best of many and so a little
-    too good: report those of rows that neither training nor choice has seen.
+    kept: whether its bound on the gap lies within eps. first: the number of the first epoch that could be chosen. The
+    chosen epoch's figures are the best of many and so a little too good: report those of rows that neither training nor
+    choice has seen.
     """
 
     module: nn.Module
     history: tuple[Epoch, ...]
     chosen: Epoch
+    first: int
     criterion: Criterion
     eps: float
     seed: int
     rows: tuple[int, int]  # to learn from, and held back
+    fewest: int  # rows held back of a group, that a rate counts
 
     @property
     def kept(self) -> bool:
         """Whether the chosen epoch kept the bound on the rows held back."""
         return self.chosen.bound <= self.eps
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What makes the choice worth little: few rows, decisions that are all alike, few epochs to choose from."""
+        found = []
+        if self.fewest < FEW:
+            found.append(
+                f"A rate was read on {self.fewest} rows held back of a group, too few to tell a gap from none."
+            )
+        if self.chosen.selected in (0.0, 1.0):
+            found.append(
+                f"Every one of the {self.rows[1]} rows held back gets the same decision, so that no gap says anything: the "
+                "module decides nothing there."
+            )
+        if len(self.history) - self.first < 2:
+            found.append(
+                f"Of {len(self.history)} epochs only those from epoch {self.first} on could be chosen: "
+                f"{len(self.history) - self.first + 1}, too few for a choice."
+            )
+        return tuple(found)
 
 
 def conditions(y: Any, criterion: Criterion) -> list[Any]:
@@ -74,7 +102,8 @@ def conditions(y: Any, criterion: Criterion) -> list[Any]:
 def gap(decisions: Any, y: Any, a: Any, criterion: Criterion, *, margin: float = 0.0) -> float:
     """The largest difference between two groups' rates, over the rates of the criterion, plus `margin` standard errors.
 
-    decisions, y, a (n,): arrays or tensors. Infinite where a group has no row that a rate counts and margin is above 0;
+    decisions, y, a (n,): arrays or tensors. The error of a rate of k among n rows is that of (k + 1) / (n + 2), so that a
+    rate of 0 or 1 has one too (agresti2000). Infinite where a group has no row that a rate counts and margin is above 0;
     raises DataError there with margin 0.
     """
     decided, labels, groups = (np.asarray(torch.as_tensor(each).cpu()) for each in (decisions, y, a))
@@ -86,45 +115,17 @@ def gap(decisions: Any, y: Any, a: Any, criterion: Criterion, *, margin: float =
                 return math.inf
             raise DataError(f"{criterion}: a group has no row that one of its rates counts")
         rates = [float(np.mean(part)) for part in parts]
-        errors = [rate * (1 - rate) / len(part) for rate, part in zip(rates, parts, strict=True)]
+        errors = [_variance(float(part.sum()), len(part)) for part in parts]
         for i in range(len(parts)):
             for j in range(i):
                 worst = max(worst, abs(rates[i] - rates[j]) + margin * math.sqrt(errors[i] + errors[j]))
     return worst
 
 
-def checked(module: nn.Module, x: Any, y: Any, a: Any, *, criterion: str, eps: float) -> Rows:
-    """The rows as tensors on the module's device; raises UsageError, DataError, ModelError for what cannot be trained."""
-    allowed = get_args(Criterion)
-    if criterion not in allowed:
-        raise UsageError(f"criterion: one of {listed(allowed)}, got {criterion!r}{suggest(str(criterion), allowed)}")
-    if not 0 < eps < 1:
-        raise UsageError(f"eps: a gap above 0 and below 1, got {eps!r}")
-    learnt = [each for each in module.parameters() if each.requires_grad]
-    if not learnt:
-        raise ModelError("module: needs parameters with gradients to be debiased, it has none")
-    place = learnt[0].device
-    rows = torch.as_tensor(x).to(place)
-    labels, groups = (torch.as_tensor(each).to(place) for each in (y, a))
-    if labels.shape != (len(rows),) or groups.shape != (len(rows),):
-        raise DataError(f"y and a: one each of {len(rows)} rows, got {tuple(labels.shape)} and {tuple(groups.shape)}")
-    for name, values in (("x", rows), ("y", labels), ("a", groups)):
-        if not bool(torch.isfinite(values).all()) and (name != "x" or _reads_no_nan(module)):
-            raise DataError(f"{name}: NaN or infinite values cannot be learnt from")
-    rows = rows.to(learnt[0].dtype) if rows.dtype.is_floating_point else rows
-    if (said := sorted(set(labels.tolist()))) != [0, 1]:
-        raise DataError(f"y: both 0 and 1 are needed, got {listed([str(value) for value in said[:5]])}")
-    levels, codes = torch.unique(groups, return_inverse=True)
-    if len(levels) < 2:
-        raise DataError(f"a: two groups are needed, every row is of group {levels.tolist()[0]}")
-    return Rows(x=rows, y=labels.long(), a=codes)
-
-
-def _reads_no_nan(module: nn.Module) -> bool:
-    """Whether no encoder inside replaces missing values."""
-    from audit.models.encoding import Encoder
-
-    return not any(isinstance(each, Encoder) for each in module.modules())
+def _variance(positive: float, rows: int) -> float:
+    """Squared standard error of a rate, from the rate with a row more on either side."""
+    shrunk = (positive + 1) / (rows + 2)
+    return shrunk * (1 - shrunk) / (rows + 2)
 
 
 def logits(module: nn.Module, x: Tensor) -> Tensor:
@@ -137,13 +138,25 @@ def logits(module: nn.Module, x: Tensor) -> Tensor:
     return raw.reshape(len(x))
 
 
-def apart(rows: Rows, share: float, generator: torch.Generator) -> tuple[Rows, Rows]:
-    """Rows to learn from, and a share held back; raises UsageError."""
-    if not 0 < share < 1:
-        raise UsageError(f"held: a share of the rows above 0 and below 1, got {share!r}")
+def apart(rows: Rows, share: float, generator: torch.Generator, criterion: Criterion) -> tuple[Rows, Rows]:
+    """Rows to learn from, and a share held back; raises DataError where either lacks a group that a rate counts."""
     order = torch.randperm(len(rows.y), generator=generator).to(rows.y.device)
     held = max(1, round(share * len(order)))
-    return rows.take(order[held:]), rows.take(order[:held])
+    parts = rows.take(order[held:]), rows.take(order[:held])
+    for part, what in zip(parts, ("to learn from", "held back"), strict=True):
+        sizes = counted(part, criterion, int(rows.a.max()) + 1)
+        if min(sizes) == 0:
+            raise DataError(
+                f"held: of {len(part.y)} rows {what} each group needs one at least that a rate of {criterion} counts; "
+                f"the groups have {listed(sizes)}"
+            )
+    return parts
+
+
+def counted(rows: Rows, criterion: Criterion, groups: int) -> list[int]:
+    """How many rows of each group (g) the rate counts of which it has fewest."""
+    inside = conditions(rows.y, criterion)
+    return [min(int((each & (rows.a == level)).sum()) for each in inside) for level in range(groups)]
 
 
 def batches(rows: Rows, size: int, generator: torch.Generator) -> Iterator[Rows]:
@@ -159,7 +172,11 @@ def rounds(rows: int, size: int, least: int) -> int:
 
 
 def follow(mean: nn.Module, module: nn.Module) -> None:
-    """Move a running mean of the weights: what is trained against something goes round a point that the mean lies near."""
+    """Move a running mean of the weights: what is trained against something goes round a point that the mean lies near.
+
+    The mean starts from the module's first, random weights, of which (1 - FOLLOWED)^s is left after s steps: 13 in 100
+    after 100 steps, 2 after 200. The mean of a short training is partly untrained.
+    """
     with torch.no_grad():
         for weight, new in zip(mean.parameters(), module.parameters(), strict=True):
             weight.lerp_(new, FOLLOWED)
@@ -180,7 +197,7 @@ def picked(
     """Run the epochs and leave the module as it was after the best: of those whose bound is within eps the most accurate.
 
     Where there is none, the smallest bound. bound: the gap on the rows held back and `margin` standard errors of it.
-    first: the number of the first epoch that may be chosen.
+    first: the number of the first epoch that may be chosen. Raises UsageError where no epoch reaches it.
     """
     history: list[Epoch] = []
     best: tuple[tuple[bool, float], Epoch, Any] | None = None
@@ -191,6 +208,7 @@ def picked(
         epoch = Epoch(
             number=number,
             accuracy=float((decided == held.y).double().mean()),
+            selected=float(decided.double().mean()),
             gap=gap(decided, held.y, held.a, criterion),
             bound=gap(decided, held.y, held.a, criterion, margin=margin),
         )
