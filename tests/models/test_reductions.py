@@ -7,7 +7,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from audit import codec
-from audit.core import UsageError, stream
+from audit.core import DataError, ModelError, UsageError, stream
+from audit.data.tabular import Tabular
 from audit.fairness.mitigation import exponentiated_gradient
 from audit.models.debias.reductions import Mixture, TorchLearner, mixture, reductions
 from audit.models.reference import trained
@@ -69,8 +70,8 @@ def test_a_mixture_by_hand():
     np.testing.assert_allclose(said.detach(), [0.7, 0.4, 0.1], atol=1e-12)
 
 
-@pytest.mark.parametrize(("constraint", "rates"), [("demographic_parity", (None,)), ("equalized_odds", (0, 1))])
-def test_the_gap_between_groups_is_the_one_asked_for_where_it_was_trained(drawn, constraint, rates):
+@pytest.mark.parametrize(("criterion", "rates"), [("demographic_parity", (None,)), ("equalized_odds", (0, 1))])
+def test_the_gap_between_groups_is_the_one_asked_for_where_it_was_trained(drawn, criterion, rates):
     x = torch.as_tensor(drawn.inputs.values, dtype=torch.float32)
     sex = drawn.groups["sex"].values.astype(int)
     found = reductions(
@@ -78,7 +79,7 @@ def test_the_gap_between_groups_is_the_one_asked_for_where_it_was_trained(drawn,
         x,
         torch.as_tensor(drawn.y),
         sex,
-        constraint=constraint,
+        criterion=criterion,
         eps=0.06,
         training=Training(epochs=3, batch=256, rate=0.02, seed=0),
         rounds=8,
@@ -102,8 +103,47 @@ def test_the_family_is_deterministic_and_keeps_its_promise(world, drawn):
 
 
 @pytest.mark.parametrize(
-    ("options", "word"), [({"eps": 0.0}, "eps"), ({"rounds": 0}, "rounds"), ({"constraint": "x"}, "constraint")]
+    ("options", "word"), [({"eps": 0.0}, "eps"), ({"rounds": 0}, "rounds"), ({"criterion": "x"}, "criterion")]
 )
 def test_what_is_not_allowed_is_named(drawn, options, word):
     with pytest.raises(UsageError, match=word):
         trained("reductions", drawn, SPEC, options=options)
+
+
+TRAINING = Training(epochs=1, batch=64, rate=0.02, seed=0)
+
+
+def told(x, y, a, *, build=lambda: nn.Linear(2, 1), **options):
+    options = {"training": TRAINING, "rounds": 2} | options
+    return reductions(build, x, y, a, **options)
+
+
+def few():
+    rng = np.random.default_rng(5)
+    a = rng.integers(0, 2, 120)
+    x = np.column_stack([a + rng.normal(size=120), rng.normal(size=120)]).astype(np.float32)
+    return x, (x.sum(axis=1) + rng.normal(size=120) > 0.5).astype(int), a
+
+
+def test_arrays_tensors_tables_and_text_give_the_same_mixture():
+    x, y, a = few()
+    wanted = told(x, y, a)(torch.tensor(x))
+    table = Tabular(values=x.astype(np.float64), columns=("one", "two"))
+    for given in ((torch.tensor(x), torch.tensor(y), torch.tensor(a)), (table, list(y), np.array(["f", "m"])[a])):
+        assert torch.equal(told(*given)(torch.tensor(x)), wanted)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "word"),
+    [
+        ({"eps": "a"}, UsageError, "eps: a gap above 0 and below 1, got 'a'"),
+        ({"criterion": "parity"}, UsageError, "criterion: one of 'demographic_parity'"),
+        ({"y": np.arange(120) % 3}, DataError, r"y: both 0 and 1 are needed, got \[0, 1, 2\]"),
+        ({"a": np.zeros(120)}, DataError, "two groups"),
+        ({"build": lambda: nn.Linear(5, 1)}, ModelError, r"cannot read x of shape \(120, 2\)"),
+    ],
+)
+def test_what_cannot_be_reduced_is_named(change, error, word):
+    given = dict(zip("xya", few(), strict=True)) | change
+    with pytest.raises(error, match=word):
+        told(**given)

@@ -1,13 +1,15 @@
 """Weights of reweighing against the published formula, and what they do to a perceptron."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
 from audit import codec
-from audit.core import stream
+from audit.core import DataError, ModelError, stream
+from audit.data.tabular import Tabular
 from audit.models.debias.reweighing import reweighed, weights_of
 from audit.models.reference import trained
 from audit.models.seeds import seeded
@@ -67,3 +69,23 @@ def test_the_gap_of_a_perceptron_shrinks():
     model = trained("reweighing", data, SPEC, options={"epochs": 6})
     kept = list(entries("families")["reweighing"].facts["promise"](model, test, world))
     assert all(each.kept for each in kept), kept
+
+
+def test_arrays_tensors_tables_and_text_give_the_same_module():
+    x = np.linspace(-1, 1, 64)[:, None]
+    y, a = (x[:, 0] > 0).astype(int), np.arange(64) // 40
+    training = Training(epochs=1, batch=16, seed=0)
+
+    def weight(*given):
+        return reweighed(lambda: nn.Linear(1, 1), *given, training=training).weight.item()
+
+    wanted = weight(x, y, a)
+    assert weight(torch.tensor(x, dtype=torch.float32), torch.tensor(y), torch.tensor(a)) == wanted
+    assert weight(Tabular(values=x, columns=("one",)), list(y), np.array(["f", "m"])[a]) == wanted
+    for wrong, error, word in (
+        ((np.ones((64, 2)), y, a), ModelError, r"cannot read x of shape \(64, 2\)"),
+        ((x, np.array(["yes", "no"] * 32), a), DataError, "y: an array or tensor of numbers is needed"),
+        ((x, y, a[:9]), DataError, "y and a: one each of the rows"),
+    ):
+        with pytest.raises(error, match=word):
+            weight(*wrong)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audit.core import Floats, Ints, ModelError, UsageError
+from audit.core import DataError, Floats, Ints, ModelError
 from audit.fairness.mitigation import Constraint, exponentiated_gradient
+from audit.models.debias.given import number, one_of, rows_for, tried, whole
+from audit.models.debias.selection import Rows
 from audit.models.seeds import seeded
 from audit.models.training import Training, log_loss, train
 
@@ -100,37 +102,53 @@ class TorchLearner:
 
 def reductions(
     build: Callable[[], nn.Module],
-    x: Tensor,
-    y: Tensor,
-    a: Ints,
+    x: Any,
+    y: Any,
+    a: Any,
     *,
-    constraint: Constraint = "demographic_parity",
+    criterion: Constraint = "demographic_parity",
     eps: float = 0.05,
     training: Training,
     rounds: int = 12,
 ) -> Mixture:
     """A mixture of modules whose rates differ between groups by about `eps` on the rows that it was trained on.
 
-    build() makes a module of x (n, ...) to logits (n,). y (n,): 0 or 1. a (n,): the group of each row. rounds: of the
+    build() makes a module of x (n, ...) to logits (n,). x, y, a: as of `adversarial`; a tensor x says on which device.
+    criterion: the rates that are held together, those of `adversarial` or "predictive_equality". rounds: of the
     exponentiated gradient, each of which trains a few modules. On unseen rows the gap may be larger. Raises UsageError,
     DataError, ModelError.
     """
-    if not 0 < eps < 1:
-        raise UsageError(f"eps: a gap above 0 and below 1, got {eps!r}")
-    if not isinstance(rounds, int) or isinstance(rounds, bool) or rounds < 1:
-        raise UsageError(f"rounds: a whole number from 1 on, got {rounds!r}")
-    learner = TorchLearner(build, x, training)
-    places = np.arange(len(x), dtype=np.int64)[:, None]
+    one_of("criterion", criterion, get_args(Constraint))
+    number("eps", eps, "a gap above 0 and below 1", below=1.0)
+    whole("rounds", rounds)
+    rows = built_for(build, x, y, a, training)
+    if (said := sorted(set(rows.y.tolist()))) != [0, 1]:
+        raise DataError(f"y: both 0 and 1 are needed, got {said[:5]}")
+    learner = TorchLearner(build, rows.x, training)
+    places = np.arange(len(rows.x), dtype=np.int64)[:, None]
     fitted = exponentiated_gradient(
         learner,
         places,
-        y.cpu().numpy(),
-        sensitive_features=np.asarray(a),
-        constraint=constraint,
+        rows.y.cpu().numpy(),
+        sensitive_features=rows.a.cpu().numpy(),
+        constraint=criterion,
         limit=eps / 2,  # fairlearn bounds how far a group is from everybody: two groups may be twice as far apart
         max_iter=rounds,
     )
-    return mixture(fitted).to(x.device)
+    return mixture(fitted).to(rows.x.device)
+
+
+def built_for(build: Callable[[], nn.Module], x: Any, y: Any, a: Any, training: Training) -> Rows:
+    """The rows for modules that `build` makes, which are tried on two of them; raises DataError, ModelError."""
+    with seeded(training.seed):
+        module = build()
+        if not isinstance(module, nn.Module):
+            raise ModelError(f"build: makes a torch.nn.Module, got {type(module).__name__}")
+        if isinstance(x, Tensor):
+            module = module.to(x.device)
+        rows = rows_for(module, x, y, a)
+        tried(module, rows)
+    return rows
 
 
 def mixture(fitted: Any) -> Mixture:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from audit.core import Ints
 from audit.fairness import mitigation
+from audit.models.debias.reductions import built_for
 from audit.models.seeds import seeded
 from audit.models.training import Training, log_loss, train
 
@@ -19,13 +21,16 @@ def weights_of(y: Tensor, a: Ints) -> Tensor:
     return torch.as_tensor(found, dtype=torch.float64, device=y.device)
 
 
-def reweighed(build: Callable[[], nn.Module], x: Tensor, y: Tensor, a: Ints, *, training: Training) -> nn.Module:
+def reweighed(build: Callable[[], nn.Module], x: Any, y: Any, a: Any, *, training: Training) -> nn.Module:
     """A module of x (n, ...) to logits, trained on rows of the weights that part label y (n,) and group a (n,).
 
-    The weights undo what the labels owe to the group as a whole; what the columns say of the group the module may still
-    use. Raises DataError, ModelError.
+    x, y, a: as of `adversarial`, with whole numbers y of any number of classes; a tensor x says on which device. The
+    weights undo what the labels owe to the group as a whole; what the columns say of the group the module may still use.
+    Raises DataError, ModelError.
     """
+    rows = built_for(build, x, y, a, training)
     with seeded(training.seed):
-        module = build().to(x.device)
-    train(module, x, y, training=training, loss=log_loss, weights=weights_of(y, a).to(x.dtype))
+        module = build().to(rows.x.device)
+    weights = weights_of(rows.y, rows.a.cpu().numpy()).to(rows.x.dtype)
+    train(module, rows.x, rows.y, training=training, loss=log_loss, weights=weights)
     return module

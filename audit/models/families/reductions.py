@@ -72,7 +72,7 @@ def reductions(
     *,
     seed: int = 0,
     device: str = "cpu",
-    constraint: Constraint = "demographic_parity",
+    criterion: Constraint = "demographic_parity",
     eps: float = BOUND,
     attribute: str | None = None,
     hidden: Sequence[int] = (8,),
@@ -83,7 +83,7 @@ def reductions(
 ) -> Reductions:
     """A mixture of networks with hidden layers of `hidden` units, held to a gap of `eps` between the levels of `attribute`.
 
-    constraint: the rates that are held together. attribute: by default the first. rounds: of the exponentiated
+    criterion: the rates that are held together. attribute: by default the first. rounds: of the exponentiated
     gradient. Raises UsageError, DataError.
     """
     front = encoder(data).to(device)
@@ -91,7 +91,7 @@ def reductions(
     training = Training(epochs=epochs, batch=batch, rate=rate, seed=seed)
     build = partial(_network, front.width, hidden)
     y, a = labels_of(data, device), group_of(data, attribute)
-    found = reduce(build, x, y, a, constraint=constraint, eps=eps, training=training, rounds=rounds)
+    found = reduce(build, x, y, a, criterion=criterion, eps=eps, training=training, rounds=rounds)
     with seeded(seed):  # its own networks are put aside for the trained ones, but drawing them must leave no trace
         module = Reductions(encoder=front.config, hidden=hidden, members=len(found.members))
     module.front, module.mixture = front, found
