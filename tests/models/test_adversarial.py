@@ -222,7 +222,9 @@ def test_few_rows_keep_no_bound_by_a_gap_of_nought():
     assert found.rows == (7, 3)
     assert not found.kept
     assert found.chosen.bound > 0.2
-    assert found.notes[0].startswith(f"A rate was read on {found.fewest} rows held back of a group")
+    assert found.notes[0].startswith(
+        f"Rows held back of the smallest group that a rate counts: {found.fewest}, too few"
+    )
     with pytest.raises(DataError, match=r"of 1 rows held back each group needs one .*the groups have"):
         debias.lagrangian(start, x[few], y[few], a[few], epochs=1, held=0.1)
 
@@ -236,7 +238,7 @@ def test_a_result_says_what_makes_its_choice_worth_little():
     found = debias.lagrangian(start, x, y, a, epochs=1)
     assert found.chosen.selected == 0.0
     assert any("gets the same decision" in note for note in found.notes)
-    assert any("Of 1 epochs only those from epoch 1 on" in note for note in found.notes)
+    assert any("from epoch 1 on of 1: 1, too few" in note for note in found.notes)
     with seeded(0):
         start = layers_of([2, 4, 1])
     found = debias.lagrangian(start, x, y, a, epochs=9)

@@ -77,17 +77,17 @@ class Debiased:
         found = []
         if self.fewest < FEW:
             found.append(
-                f"A rate was read on {self.fewest} rows held back of a group, too few to tell a gap from none."
+                f"Rows held back of the smallest group that a rate counts: {self.fewest}, too few to tell a gap from none."
             )
         if self.chosen.selected in (0.0, 1.0):
             found.append(
                 f"Every one of the {self.rows[1]} rows held back gets the same decision, so that no gap says anything: the "
                 "module decides nothing there."
             )
-        if len(self.history) - self.first < 2:
+        number = len(self.history) - self.first + 1
+        if number < 3:
             found.append(
-                f"Of {len(self.history)} epochs only those from epoch {self.first} on could be chosen: "
-                f"{len(self.history) - self.first + 1}, too few for a choice."
+                f"Epochs that could be chosen, from epoch {self.first} on of {len(self.history)}: {number}, too few for a choice."
             )
         return tuple(found)
 
