@@ -37,15 +37,15 @@ def _fits(hint: Any, value: Any) -> bool:
     if kind is Mapping:
         return isinstance(value, Mapping) and all(_fits(parts[0], k) and _fits(parts[1], v) for k, v in value.items())
     if hint is float:
-        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(float(value))
     if hint is int:
-        return isinstance(value, Integral) and not isinstance(value, bool)
+        return not isinstance(value, bool) and isinstance(value, Integral)
     return isinstance(value, hint)
 
 
 def _wide(value: Any) -> bool:
     """Lists of whole numbers are widths of layers."""
-    return not isinstance(value, Integral) or value >= 1
+    return not isinstance(value, Integral) or int(value) >= 1
 
 
 def _choices(hint: Any) -> list[str]:

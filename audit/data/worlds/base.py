@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -117,22 +117,23 @@ def planted(spec: DataSpec) -> World:
     return world
 
 
-def bounded(knob: str, value: float, allowed: str) -> None:
+def bounded(knob: str, value: Any, allowed: str) -> None:
     """Raise DataError unless the value of a knob is a number in an interval such as "[0, 1)"."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise DataError(f"data.knobs: {knob} must be a number, got {value!r}")
     low, high = map(float, allowed[1:-1].split(","))
-    above = value >= low if allowed[0] == "[" else value > low
-    below = value <= high if allowed[-1] == "]" else value < high
-    if above and below and math.isfinite(value):
+    number = float(value)
+    above = number >= low if allowed[0] == "[" else number > low
+    below = number <= high if allowed[-1] == "]" else number < high
+    if above and below and math.isfinite(number):
         return
     words = {"[0, inf)": "be 0 or more", "(0, inf)": "be more than 0", "(-inf, inf)": "be a finite number"}
     raise DataError(f"data.knobs: {knob} must {words.get(allowed, f'lie in {allowed}')}, got {value}")
 
 
-def counted(rows: int) -> None:
+def counted(rows: Any) -> None:
     """Raise DataError unless rows can be drawn: a whole number from 1 on."""
-    if isinstance(rows, bool) or not isinstance(rows, Integral) or rows < 1:
+    if isinstance(rows, bool) or not isinstance(rows, Integral) or int(rows) < 1:
         raise DataError(f"rows: a world draws 1 or more, got {rows!r}")
 
 

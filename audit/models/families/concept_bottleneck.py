@@ -87,13 +87,13 @@ class ConceptBottleneck(Reference):
         return made.to(self.head.weight.device, self.head.weight.dtype).eval()
 
 
-def _allowed(concepts: Mapping[str, float], names: Sequence[str]) -> None:
+def _allowed(concepts: Any, names: Sequence[str]) -> None:
     if not isinstance(concepts, Mapping):
         raise UsageError(f"concepts: a table of {listed(names)} with values; got {concepts!r}")
     for name, value in concepts.items():
         if name not in names:
             raise UsageError(f"concepts: {listed(names)}; got {name!r}{suggest(str(name), names)}")
-        if not isinstance(value, Real) or not 0 <= value <= 1:
+        if not isinstance(value, Real) or not 0 <= float(value) <= 1:
             raise UsageError(f"concept {name!r}: a value from 0 (does not hold) to 1 (holds), got {value!r}")
 
 
