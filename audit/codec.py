@@ -288,6 +288,10 @@ def _needs_of(model: ModelSpec, in_a_world: bool) -> Iterator[tuple[bool, str]]:
             http.url.startswith(("http://", "https://")),
             f"[model.http] url: must begin with http:// or https://, got {http.url!r}",
         )
+        yield (
+            "?" not in http.url,
+            "[model.http] url: a query is kept in the record and may hold a key; name an environment variable in token",
+        )
         yield http.timeout > 0, f"[model.http] timeout: must be above 0, got {http.timeout}"
         yield http.retries >= 0, f"[model.http] retries: must be 0 or more, got {http.retries}"
         yield http.concurrency > 0, f"[model.http] concurrency: must be above 0, got {http.concurrency}"

@@ -131,11 +131,11 @@ def _cure(fault: str) -> str:
     major, minor = version.split(".")[:2]
     # Since torch 2.0 their versions go together: 2.0 and 0.15, 2.1 and 0.16, ...
     fitting = f"'torchvision==0.{int(minor) + 15}.*'" if major == "2" else "the torchvision made for it"
-    index = f" --index-url https://download.pytorch.org/whl/{build}" if build else ""
+    kind = f", of the build for {build!r}" if build else ""
     return (
         f"torchvision {came} is installed but cannot be imported beside torch {torch.__version__} ({fault}). "
         "transformers imports it wherever it is present, and fails with it. Either remove it (pip uninstall torchvision: "
-        f"models of text do not need it), or install the build that belongs to this torch (pip install {fitting}{index})"
+        f"models of text do not need it), or install the build that belongs to this torch ({fitting}{kind})"
     )
 
 

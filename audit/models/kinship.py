@@ -12,7 +12,7 @@ _PLAIN = ("activation", "dropout", "batchnorm", "normalization", "flatten", "con
 def reference_of(model: Any) -> str:
     """The id of the reference family, "" where none is surely the model's own.
 
-    A torch module of linear layers, activations, dropout and normalisation only is a perceptron: "mlp" with hidden
+    An nn.Sequential of linear layers, activations, dropout and normalisation only, for two classes, is a perceptron: "mlp" with hidden
     layers, "neuron" without. Of scikit-learn's estimators those with the same name are known, also as the last step of
     a pipeline.
     """
@@ -28,10 +28,13 @@ def reference_of(model: Any) -> str:
 def _of_module(module: Any) -> str:
     from torch import nn
 
+    inner = [each for each in module.modules() if any(True for _ in each.children())]
     leaves = [each for each in module.modules() if not any(True for _ in each.children())]
     linear = [each for each in leaves if type(each) is nn.Linear]
-    others = [each for each in leaves if type(each) is not nn.Linear]
-    if not linear or not all(_plain(each) for each in others):
+    # Layers one behind the other and nothing else: of any other forward nobody knows what it does.
+    if not linear or not all(type(each) is nn.Sequential for each in inner) or linear[-1].out_features > 2:
+        return ""
+    if not all(_plain(each) for each in leaves if type(each) is not nn.Linear):
         return ""
     return "mlp" if len(linear) > 1 else "neuron"
 

@@ -29,6 +29,7 @@ from audit.core import (
 )
 from audit.data.worlds.base import World, planted
 from audit.engine import Progress, silent
+from audit.models.threads import limited
 from audit.subject import assemble
 from audit.workflows.population import TRUTHS, population
 
@@ -88,11 +89,13 @@ def calibrate(
     world = planted(spec.data)
     readings: dict[Key, list[Read]] = defaultdict(list)
     unknown: set[str] = set()
-    for seed in range(plan.seeds):
-        progress(seed, plan.seeds, f"{id}: model {seed + 1} of {plan.seeds}")
-        data = world.draw(plan.training, stream(seed, "calibrate.training"))
-        model = trained(id, data, spec, seed=seed, options=options)
-        _read_model(model, world, spec, plan, seed, readings, unknown)
+    with limited(spec.run.threads):
+        for done in range(plan.seeds):
+            progress(done, plan.seeds, f"{id}: model {done + 1} of {plan.seeds}")
+            seed = spec.run.seed + done
+            data = world.draw(plan.training, stream(seed, "calibrate.training"))
+            model = trained(id, data, spec, seed=seed, options=options)
+            _read_model(model, world, spec, plan, seed, readings, unknown)
     progress(plan.seeds, plan.seeds, f"{id}: done")
     return Calibration(
         family=id,
@@ -143,10 +146,10 @@ def _read_model(
         if np.isfinite(value)
     }
     for key, measure in found:
-        by_definition = measure.interval is not None and measure.interval.low == measure.interval.high
+        by_definition = measure.interval is not None and measure.interval.method == "by definition"
         if key in truth and measure.value is not None and not by_definition:
             readings[key].append(Read(measure=measure, truth=truth[key]))
-    if not seed:
+    if not unknown:
         data = world.draw(10, stream(seed, "calibrate.plan"))
         subject = assemble(spec, data, model)
         unknown.update(s.entry.id for s in engine.plan(spec) if not engine.missing_needs(s.entry, subject))

@@ -30,6 +30,7 @@ from audit.core import (
 from audit.data.worlds.base import planted
 from audit.engine import Progress, silent
 from audit.judge import verdict
+from audit.models.threads import limited
 from audit.subject import assemble, describe
 from audit.workflows.calibrate import wanted
 from audit.workflows.zoo import Named, warm
@@ -91,9 +92,10 @@ def compare(
     learn = place.draw(training, stream(spec.run.seed, "compare.training"))
     seen = place.draw(rows, stream(spec.run.seed, "compare.audit"))
     sides = []
-    for number, wish in enumerate(wishes):
-        progress(number, len(wishes), f"training and auditing {wish}")
-        sides.append(_side(wish, spec, learn, seen))
+    with limited(spec.run.threads):
+        for number, wish in enumerate(wishes):
+            progress(number, len(wishes), f"training and auditing {wish}")
+            sides.append(_side(wish, spec, learn, seen))
     progress(len(wishes), len(wishes), "done")
     subject = assemble(spec, seen, None)
     outcome = Outcome(

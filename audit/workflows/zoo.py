@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from audit import registry
 from audit.core import Report, RunSpec, Spec, UsageError, stream, suggest
 from audit.engine import Progress, silent
+from audit.models.threads import limited
 from audit.workflows.calibrate import wanted
 
 if TYPE_CHECKING:
@@ -81,10 +82,10 @@ def named(text: str) -> Named:
 
 
 def _parts(text: str) -> Iterator[str]:
-    """The text cut at commas outside square brackets."""
+    """The text cut at commas outside brackets."""
     depth, start = 0, 0
     for place, letter in enumerate(text):
-        depth += (letter == "[") - (letter == "]")
+        depth += (letter in "[{") - (letter in "]}")
         if letter == "," and not depth:
             yield text[start:place]
             start = place + 1
@@ -135,7 +136,8 @@ def train(wish: Named, *, rows: int = 8000, seed: int = 0, run: RunSpec | None =
     model = trained(wish.id, data, spec, seed=seed, options=wish.options)
     spent = time.process_time() - before
     judge = entry.facts["promise"] or near_the_oracle
-    found = tuple(judge(model, _drawn(spec, UNSEEN, seed, "zoo.unseen"), planted(spec.data)))
+    with limited(spec.run.threads):
+        found = tuple(judge(model, _drawn(spec, UNSEEN, seed, "zoo.unseen"), planted(spec.data)))
     return Trained(named=wish, model=model, cpu_seconds=spent, promises=found)
 
 
@@ -188,7 +190,14 @@ def examine(path: Path, *, only: Sequence[str] = (), run: RunSpec | None = None,
     from audit.workflows.examine import examine as audit
 
     asked = run or RunSpec()
-    return audit(path, only=only, device=asked.device, progress=progress)
+    return audit(
+        path,
+        only=only,
+        device=asked.device,
+        dtype=None if asked.dtype == "auto" else asked.dtype,
+        threads=asked.threads,
+        progress=progress,
+    )
 
 
 def run(

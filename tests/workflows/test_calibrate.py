@@ -12,6 +12,7 @@ from audit import cli, codec
 from audit.core import ModelError, RecordError, RunSpec, Spec, UsageError
 from audit.data.readers import read
 from audit.data.tabular import Tabular
+from audit.models.kinship import reference_of
 from audit.models.load import load, wrap
 from audit.workflows import calibrate as module
 from audit.workflows import commands
@@ -197,6 +198,18 @@ def test_a_users_own_perceptron_is_recognised_and_others_are_not(found, tmp_path
     assert of_model(wrap(net, data, spec), spec, tmp_path) == found
     deep = nn.Sequential(nn.Linear(7, 4), nn.LSTM(4, 1))
     assert wrap(deep, data, spec).card.reference == ""
+    wide = nn.Sequential(nn.Linear(7, 3), nn.ReLU(), nn.Linear(3, 7))
+    assert reference_of(wide) == ""
+
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(7, 3), nn.Linear(7, 3), nn.Linear(3, 1)
+
+        def forward(self, x):
+            return self.c(self.a(x).sigmoid() * self.b(x) ** 3)
+
+    assert reference_of(Gated()) == ""
     plain = Spec(run=RunSpec(device="cpu"))
     x = data.inputs.values[:200]
     assert wrap(RandomForestClassifier(2).fit(x, data.y[:200]), data, plain).card.reference == ""

@@ -16,6 +16,8 @@ def test_a_name_carries_options():
     assert wish.id == "mlp"
     assert wish.options == {"hidden": [8, 4], "epochs": 3}
     assert str(wish) == "mlp:hidden=[8, 4],epochs=3"
+    graph = zoo.named('counterfactual:graph={"debt": {"income": -0.5}, "zip": {"sex": 1.6}},epochs=2')
+    assert graph.options == {"graph": {"debt": {"income": -0.5}, "zip": {"sex": 1.6}}, "epochs": 2}
     assert "/" not in zoo.named("mlp").folder
     assert zoo.Named(id="mlp", options={"x": "../../etc"}).folder.startswith("mlp-x-..")
     assert "/" not in zoo.Named(id="mlp", options={"x": "../../etc"}).folder
@@ -59,6 +61,33 @@ def test_train_keeps_a_model_that_audit_run_can_audit(tmp_path, capsys):
     record = codec.read_record(tmp_path / "out" / "result.json")
     assert record.subject.model.family == "mlp"
     assert record.subject.model.trained["rows"] == "4000"
+
+
+def test_no_more_threads_than_were_given(tmp_path, monkeypatch):
+    import torch
+
+    from audit.models.adapters.torch import TorchModel
+
+    before, seen = torch.get_num_threads(), []
+    real = TorchModel.predict
+
+    def watched(self, inputs):
+        seen.append(torch.get_num_threads())
+        return real(self, inputs)
+
+    monkeypatch.setattr(TorchModel, "predict", watched)
+    torch.set_num_threads(2)
+    try:
+        for asked in (["zoo", "run", "neuron"], ["zoo", "compare", "neuron", "mcculloch_pitts"]):
+            assert cli.main([*asked, *QUICK, "--threads", "1", "--out", str(tmp_path), "-q"]) in (0, 1)
+            assert set(seen) == {1}
+            seen.clear()
+        sizes = ["--seeds", "1", "--audits", "1", "--explained", "0", "--rows", "200", "--training", "300"]
+        assert cli.main(["calibrate", "neuron", *sizes, "--threads", "1", "--out", str(tmp_path), "-q"]) == 0
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_broken_promise_is_told_by_the_exit_code(tmp_path, capsys):
