@@ -43,6 +43,8 @@ Offer = Literal[
     "reconstruction",
     "experts",
     "graph",
+    "segmentation",
+    "matching",
 ]
 Need = (
     Literal[
@@ -62,7 +64,9 @@ Need = (
     | Offer
 )
 Grade = Literal["computed", "A", "B", "C", "D", "E"]
-View = Literal["table", "bars", "waterfall", "beeswarm", "tokens", "image", "matrix", "trace"]
+View = Literal[
+    "table", "bars", "waterfall", "beeswarm", "tokens", "image", "matrix", "trace", "timeline", "neighbourhood"
+]
 Better = Literal["higher", "lower", "zero", "one", "none"]
 Status = Literal["done", "not_applicable", "error", "stopped"]
 Judgement = Literal["pass", "fail", "inconclusive", "undefined", "not_tested", "error"]
@@ -571,6 +575,22 @@ class Ruled(Protocol):
 
     def rules(self) -> Any:
         """The rules (`audit.data.rules.Rules`) whose decisions are the model's own."""
+        ...
+
+
+class Segmenting(Protocol):
+    """What a model that offers "segmentation" can do: it says of every pixel what is seen there."""
+
+    def segment(self, inputs: Any) -> Floats:
+        """The chance (n, height, width) that each pixel belongs to what the model looks for."""
+        ...
+
+
+class Matching(Protocol):
+    """What a model that offers "matching" can do: it says how well pictures and texts go together."""
+
+    def match(self, pictures: Any, texts: Any) -> Floats:
+        """The model's score (n, m) of every picture with every text, on the scale of log-odds; higher = they match."""
         ...
 
 

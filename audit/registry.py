@@ -96,14 +96,16 @@ def family(
     knobs: Mapping[str, float] | None = None,
     offers: Iterable[Offer] = (),
     promise: Callable[..., Any] | None = None,
+    rows: int = 8000,
     sources: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
     """Register a family of reference models: `f(data, *, seed, device, options) -> Reference` trains one.
 
     world, knobs: the planted world it is trained and judged on. offers: beside what every torch module offers. promise:
     `f(model, data, world) -> Iterator[Promise]`, what a trained model of the family keeps (see audit.models.promises).
+    rows: drawn to train one, where nobody says otherwise.
     """
-    facts = {"world": world, "knobs": dict(knobs or {}), "offers": frozenset(offers), "promise": promise}
+    facts = {"world": world, "knobs": dict(knobs or {}), "offers": frozenset(offers), "promise": promise, "rows": rows}
     return lambda f: _register("families", id, f, title=title, sources=sources, facts=facts)
 
 

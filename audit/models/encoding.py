@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from audit.core import DataError, Dataset, Ints
 from audit.data.tabular import Tabular
+
+K = TypeVar("K")
 
 
 class Encoder(nn.Module):
@@ -78,6 +80,18 @@ def table_of(data: Dataset) -> Tabular:
 def rows_of(data: Dataset, device: str = "cpu") -> Tensor:
     """The table of a dataset as a float32 tensor (n, d)."""
     return torch.as_tensor(table_of(data).values, dtype=torch.float32, device=device)
+
+
+def inputs_of(data: Dataset, kind: type[K], family: str) -> K:
+    """The inputs of a dataset, of the kind that a family reads; raises DataError where they are of another."""
+    if not isinstance(data.inputs, kind):
+        raise DataError(f"{family} reads {kind.__name__}, the data hold {type(data.inputs).__name__}")
+    return data.inputs
+
+
+def outputs_of(data: Dataset) -> int:
+    """How many logits a classifier of the data has: one for two classes, else one each."""
+    return 1 if len(data.classes) == 2 else len(data.classes)
 
 
 def labels_of(data: Dataset, device: str = "cpu") -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from audit.core import Floats, Inputs, MissingOffer, ModelError, Offer, Output, UsageError
+from audit.data.graphs import Graphs
 from audit.data.tables import listed
 from audit.data.tabular import Tabular
+from audit.data.texts import UNKNOWN, Texts, tokenised
 from audit.models.adapters.torch import TorchModel
 from audit.models.arrangement import Arrangement, arranged
 
@@ -36,12 +38,13 @@ class Reference(nn.Module):
 class FamilyModel(TorchModel):
     """A trained reference model behind the protocol; what its module offers passes through as arrays.
 
-    own: the columns, without rows, that it was trained on; given: those of the data that it is asked about, in whose
-    order matrices come. Tables are matched by name.
+    own: the kind of inputs, without rows, that it was trained on; given: that of the data that it is asked about. Tables
+    are matched by name; matrices come in the order of the given columns. graphs: the nodes that it is asked about.
     """
 
-    own: Tabular | None = None
-    given: Tabular | None = None
+    own: Inputs | None = None
+    given: Inputs | None = None
+    graphs: Graphs | None = None
 
     @property
     def offers(self) -> frozenset[Offer]:
@@ -64,9 +67,9 @@ class FamilyModel(TorchModel):
 
     def tensor(self, inputs: Any) -> torch.Tensor:
         """Inputs or an array (n, d) as a tensor in the order of the data's columns; raises ModelError for other columns."""
-        if isinstance(inputs, Tabular) and self.given is not None:
+        if isinstance(inputs, Tabular) and isinstance(self.given, Tabular):
             inputs = arranged(self.family, self.given, inputs).moved(inputs, self.given)
-        elif self.given is not None and np.ndim(inputs) == 2:
+        elif isinstance(self.given, Tabular) and np.ndim(inputs) == 2:
             width = len(self.given.columns)
             if np.shape(inputs)[1] != width:
                 raise ModelError(
@@ -75,13 +78,18 @@ class FamilyModel(TorchModel):
         return TorchModel.tensor(self, inputs)
 
     def _read(self, inputs: Any) -> torch.Tensor:
-        """Inputs as the module's own methods read them; its forward gets them from a hook (see `wrapped`)."""
+        """Inputs as the module's own methods read them; its forward gets them from a hook (see `wrapped`).
+
+        Lines of text become tokens of the model's own vocabulary.
+        """
+        if isinstance(self.own, Texts) and isinstance(inputs, Sequence):
+            inputs = tokenised(inputs, self.own.vocabulary)
         tensor = self.tensor(inputs)
         return tensor if self._way is None else self._way(tensor)
 
     @property
     def _way(self) -> Arrangement | None:
-        if self.own is None or self.given is None:
+        if not (isinstance(self.own, Tabular) and isinstance(self.given, Tabular)):
             return None
         way = arranged(self.family, self.own, self.given)
         return None if way.same else way
@@ -122,7 +130,7 @@ class FamilyModel(TorchModel):
         module = self._asked("sample")
         with torch.no_grad():
             values = module.sample(count, seed).double().cpu().numpy()
-        if self.own is None or self.given is None:
+        if not (isinstance(self.own, Tabular) and isinstance(self.given, Tabular)):
             raise ModelError(f"{self.family}: only tables can be drawn")
         return arranged(self.family, self.given, self.own).moved(self.own.with_values(values), self.given)
 
@@ -132,6 +140,17 @@ class FamilyModel(TorchModel):
         with torch.no_grad():
             found: Floats = module.log_likelihood(self._read(inputs)).double().cpu().numpy()
         return found
+
+    def embed(self, texts: Sequence[str]) -> Floats:
+        """One vector a text (n, d): module.embed(ids); a row of NaN for a text with a word that the model does not know."""
+        module = self._asked("embedding")
+        if not isinstance(self.own, Texts):
+            raise ModelError(f"{self.family}: only models of texts embed them")
+        found = tokenised(texts, self.own.vocabulary)
+        with torch.no_grad():
+            vectors: Floats = module.embed(self.tensor(found)).double().cpu().numpy()
+        vectors[(found.ids == self.own.vocabulary.index(UNKNOWN)).any(axis=1)] = np.nan
+        return vectors
 
     def rules(self) -> Any:
         """The rules (`audit.data.rules.Rules`) whose decisions are the model's own."""

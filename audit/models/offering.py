@@ -25,6 +25,8 @@ METHODS: Mapping[str, Offer] = {
     "rules": "rules",
     "edges": "graph",
     "link": "graph",
+    "segment": "segmentation",
+    "match": "matching",
 }
 
 

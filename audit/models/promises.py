@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from audit.core import DataError, Dataset, Floats, Model
-from audit.data.worlds.base import World
+from audit.data.worlds.base import World, read_by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Promise:
 
 def near_the_oracle(model: Model, data: Dataset, world: World, *, below: float = 0.01) -> Iterator[Promise]:
     """The model's AUC on unseen data is at most `below` under that of the world's own logit on the same rows."""
-    best = auc(data, world.oracle().logit(data.inputs.values))  # type: ignore[union-attr]
+    best = auc(data, world.oracle().logit(read_by(data.inputs)))
     yield Promise(name="AUC", value=auc(data, model.predict(data.inputs)), low=best - below, why=f"oracle {best:.4f}")
 
 

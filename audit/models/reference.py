@@ -15,18 +15,22 @@ import safetensors.torch
 import torch
 
 from audit.core import (
+    DataError,
     Dataset,
+    Inputs,
     ModelError,
     OutputError,
     Spec,
     stream,
     suggest,
 )
+from audit.data.graphs import Graphs
 from audit.data.tables import listed, sha256
 from audit.data.tabular import Tabular
 from audit.models.adapters.torch import TorchModel, wrap
 from audit.models.arrangement import arranged, strange_levels
 from audit.models.family_model import FamilyModel, Reference
+from audit.models.kinds import agree, blank, described, rebuilt
 from audit.models.options import check_options
 from audit.models.seeds import seeded
 from audit.models.threads import limited
@@ -72,18 +76,17 @@ def trained(
 
 
 def wrapped(
-    module: Reference, id: str, data: Dataset, spec: Spec, facts: Mapping[str, str], own: Tabular | None = None
+    module: Reference, id: str, data: Dataset, spec: Spec, facts: Mapping[str, str], own: Inputs | None = None
 ) -> FamilyModel:
-    """A reference module behind the protocol; own: the columns that it was trained on, by default those of the data.
+    """A reference module behind the protocol; own: the kind of inputs, without rows, that it was trained on.
 
-    Where the data have the same columns in another order, or other codes for the levels of their categories, a hook of
-    the module puts them right. Raises ModelError for other columns.
+    By default that of the data. Where these are a table with the same columns in another order, or other codes for the
+    levels of their categories, a hook of the module puts them right. Raises ModelError for inputs of another kind.
     """
-    given = data.inputs.take(np.arange(0)) if isinstance(data.inputs, Tabular) else None
+    given: Any = blank(data.inputs)
     own, strange = given if own is None else own, []
-    if own is not None:
-        if given is None:
-            raise ModelError(f"{id} was trained on a table, the data hold {type(data.inputs).__name__}")
+    agree(id, own, given)
+    if isinstance(own, Tabular):
         way, strange = arranged(id, own, given), strange_levels(own, given)
         if not way.same:
             module.register_forward_pre_hook(way.hook)
@@ -99,7 +102,8 @@ def wrapped(
         notes=(*plain.card.notes, *module.notes, *strange),
     )
     same = {field.name: getattr(plain, field.name) for field in fields(TorchModel)} | {"card": card}
-    return FamilyModel(**same, own=own, given=given)
+    graphs = data.inputs if isinstance(data.inputs, Graphs) else None
+    return FamilyModel(**same, own=own, given=given, graphs=graphs)
 
 
 # ------------------------------------------------------------------------------------------- saved and loaded
@@ -117,7 +121,7 @@ def save(model: FamilyModel, folder: str | Path) -> None:
 
 def _said(model: FamilyModel, folder: Path) -> Mapping[str, Any]:
     """What card.json says."""
-    module, own = model.module, model.own
+    module, own = model.module, model.own if isinstance(model.own, Tabular) else None
     assert isinstance(module, Reference)
     return {
         "schema": 1,
@@ -127,6 +131,7 @@ def _said(model: FamilyModel, folder: Path) -> Mapping[str, Any]:
         "columns": [] if own is None else list(own.columns),
         "categories": {} if own is None else {name: list(levels) for name, levels in own.categories.items()},
         "integers": [] if own is None else sorted(own.integers),
+        "inputs": dict(described(model.own)),
         "trained": dict(model.card.trained),
         "sha256": sha256(folder / WEIGHTS),
         "packages": {name: metadata.version(name) for name in ("neural-audit", "torch", "numpy")},
@@ -173,13 +178,17 @@ def read(folder: str | Path, data: Dataset, spec: Spec) -> FamilyModel:
         safetensors.torch.load_model(module, str(folder / WEIGHTS))
     except Exception as error:
         raise ModelError(f"{folder}: cannot be loaded: {type(error).__name__}: {error}") from error
-    return wrapped(module.eval(), entry.id, data, spec, dict(card["trained"]), _columns_of(card))
+    return wrapped(module.eval(), entry.id, data, spec, dict(card["trained"]), _inputs_of(card, folder))
 
 
-def _columns_of(card: Mapping[str, Any]) -> Tabular | None:
-    """The columns that a saved model was trained on, without rows; None where they were none."""
+def _inputs_of(card: Mapping[str, Any], folder: Path) -> Inputs | None:
+    """The kind of inputs that a saved model was trained on, without rows; None where there were none."""
     if not card["columns"]:
-        return None
+        try:
+            found: Inputs | None = rebuilt(card["inputs"])
+        except (KeyError, TypeError, ValueError, DataError) as error:
+            raise ModelError(f"{folder / CARD}: inputs cannot be read: {type(error).__name__}: {error}") from None
+        return found
     return Tabular(
         values=np.empty((0, len(card["columns"]))),
         columns=tuple(card["columns"]),
@@ -224,6 +233,7 @@ SAID: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         "an object of lists of texts",
     ),
     "integers": (_texts, "a list of texts"),
+    "inputs": (lambda value: isinstance(value, dict), "an object"),
     "trained": (lambda value: isinstance(value, dict) and all(map(_text, value.values())), "an object of texts"),
     "sha256": (_text, "a text"),
 }

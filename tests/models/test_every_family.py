@@ -48,6 +48,11 @@ def spec_of(id: str) -> Spec:
     return wanted(Spec(run=CPU), facts["world"], facts["knobs"], id)
 
 
+def few(id: str) -> int:
+    """Rows to train quickly on: of dear families fewer."""
+    return max(200, min(1500, FAMILIES[id].facts["rows"] // 8))
+
+
 def drawn(id: str, rows: int, seed: int, name: str):
     return planted(spec_of(id).data).draw(rows, stream(seed, name))
 
@@ -59,7 +64,7 @@ def models():
 
     def one(id: str):
         if id not in made:
-            data = drawn(id, 1500, 0, "test.training")
+            data = drawn(id, few(id), 0, "test.training")
             before = data.inputs.values.copy()
             states = [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]  # noqa: NPY002
             model = trained(id, data, spec_of(id), seed=3)
@@ -106,7 +111,7 @@ def test_it_answers_like_any_model(id, models):
 
 @EVERY
 def test_the_same_seed_gives_the_same_weights(id, models):
-    again = trained(id, drawn(id, 1500, 0, "test.training"), spec_of(id), seed=3)
+    again = trained(id, drawn(id, few(id), 0, "test.training"), spec_of(id), seed=3)
     assert again.card.digest == models(id).card.digest
 
 
@@ -129,10 +134,10 @@ def test_saved_and_loaded_bit_for_bit_without_pickle(models, tmp_path):
 
 
 @EVERY
-def test_what_it_promises_is_kept_within_five_cpu_seconds(id):
+def test_what_it_promises_is_kept_within_fifteen_cpu_seconds(id):
     before = time.process_time()
     found = train(Named(id=id), run=CPU)
     assert found.promises
     assert found.kept, [(p.name, p.value, p.low, p.high) for p in found.promises if not p.kept]
-    assert found.cpu_seconds <= 5.0
+    assert found.cpu_seconds <= 15.0
     assert time.process_time() > before

@@ -10,37 +10,45 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from audit.core import DataError, Dataset, DataSpec, Floats, suggest
+from audit.core import DataError, Dataset, DataSpec, Floats, Inputs, suggest
+from audit.data.graphs import Graphs
 from audit.data.tables import listed
-from audit.data.tabular import Tabular
 from audit.registry import entries
 
 
 class Oracle(Protocol):
-    """The log-odds that a world itself follows, with what explanations of them must say (see audit.data.worlds.forms)."""
+    """The log-odds that a world itself follows (see audit.data.worlds.forms and audit.data.worlds.additive).
+
+    Rows x are what the model reads: a table (n, d), the values (n, ...) of pictures and sequences, the ids (n, tokens) of
+    texts, and for a graph the `Graphs` themselves.
+    """
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The features that it reads, in their order."""
         ...
 
-    def logit(self, x: Floats) -> Floats:
-        """Log-odds of the positive class (n,) for rows x (n, d)."""
+    def logit(self, x: Any) -> Floats:
+        """Log-odds of the positive class (n,) for rows x (n, ...)."""
         ...
 
-    def shapley_truth(self, x: Floats, background: Floats) -> Floats:
+
+class Explained(Oracle, Protocol):
+    """An oracle whose log-odds are a function of rows (n, ...), and what explanations of them must say."""
+
+    def shapley_truth(self, x: Any, background: Any) -> Floats:
         """Interventional Shapley values (n, d) of the logit for rows x against background rows (m, d)."""
         ...
 
-    def occlusion_truth(self, x: Floats, background: Floats) -> Floats:
+    def occlusion_truth(self, x: Any, background: Any) -> Floats:
         """What the logit loses (n, d) when one column alone is filled from the background rows (m, d), on average."""
         ...
 
-    def gradients_truth(self, x: Floats, baseline: Floats) -> Floats | None:
+    def gradients_truth(self, x: Any, baseline: Any) -> Floats | None:
         """Integrated gradients (n, d) of the logit from baseline (d,); None where the logit jumps."""
         ...
 
-    def slopes(self, x: Floats) -> Floats | None:
+    def slopes(self, x: Any) -> Floats | None:
         """The gradient (n, d) of the logit at rows x; None where the logit jumps."""
         ...
 
@@ -51,7 +59,7 @@ class Draw:
 
     dataset: Dataset
     latent: Mapping[str, Floats]
-    twin: Tabular
+    twin: Inputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +97,10 @@ class World(Protocol):
         """The weights that the world itself uses."""
         ...
 
+
+class Stratified(World, Protocol):
+    """A world whose posterior is known in every combination of protected levels: the best that is reachable has a figure."""
+
     def posterior(self, data: Dataset) -> Floats:
         """P(y = 1 | all that is recorded of a person) (n,): what no model can better, unlike the oracle on wronged data."""
         ...
@@ -115,6 +127,11 @@ def planted(spec: DataSpec) -> World:
         raise DataError(f"data.rows must be 1 or more, got {spec.rows}")
     world: World = entry.function(**spec.knobs)
     return world
+
+
+def read_by(inputs: Any) -> Any:
+    """What an oracle reads of inputs: their values, of a graph the graph itself."""
+    return inputs if isinstance(inputs, Graphs) else inputs.values
 
 
 def bounded(knob: str, value: Any, allowed: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from audit.core import DataError, Floats
 from audit.data.tables import listed
-from audit.data.worlds.base import World
+from audit.data.worlds.base import Stratified
 
 POINTS = 501  # corners of a group's curve, by share and again by chance
 # What must not differ: the shares of a group's people (2,), or of its negatives and positives, that are selected.
@@ -20,7 +20,11 @@ CONSTRAINTS: Mapping[str, tuple[str, ...]] = {
 
 
 def best_accuracy(
-    world: World, gap: float, *, constraint: str = "demographic_parity", attribute: str | Sequence[str] | None = None
+    world: Stratified,
+    gap: float,
+    *,
+    constraint: str = "demographic_parity",
+    attribute: str | Sequence[str] | None = None,
 ) -> float:
     """The best accuracy of any rule, drawn by lot where it must, whose rates differ by at most `gap` between groups.
 
@@ -41,7 +45,7 @@ def best_accuracy(
     return _solved(curves, gap)
 
 
-def _groups(world: World, attribute: str | Sequence[str] | None) -> list[tuple[Floats, Floats]]:
+def _groups(world: Stratified, attribute: str | Sequence[str] | None) -> list[tuple[Floats, Floats]]:
     """Posterior and mass of the people of each group."""
     strata = world.strata()
     known = list(strata[0].levels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -21,21 +21,21 @@ from audit.explain.shapley import shapley
 from audit.registry import check
 
 if TYPE_CHECKING:
-    from audit.data.worlds.base import Oracle
+    from audit.data.worlds.base import Explained
 from audit.stats import z_quantile
 
-Truth = Callable[["Oracle", Floats, Floats], "Floats | None"]
+Truth = Callable[["Explained", Floats, Floats], "Floats | None"]
 DRAWN = "shapley (population)"  # Shapley values with an error of their own: on few players the others are exact
 
 
-def expected(form: Oracle, x: Floats, background: Floats) -> Floats | None:
+def expected(form: Explained, x: Floats, background: Floats) -> Floats | None:
     """Integrated gradients (n, d) averaged over every background row as the baseline."""
     found = [form.gradients_truth(x, row) for row in background]
     known = [each for each in found if each is not None]
     return np.asarray(np.mean(known, axis=0)) if len(known) == len(found) else None
 
 
-def straight(form: Oracle, x: Floats, background: Floats) -> Floats | None:
+def straight(form: Explained, x: Floats, background: Floats) -> Floats | None:
     """Integrated gradients (n, d) from the background's mean row."""
     return form.gradients_truth(x, background.mean(axis=0))
 
@@ -43,7 +43,7 @@ def straight(form: Oracle, x: Floats, background: Floats) -> Floats | None:
 def sloped(change: Callable[[Floats, Floats], Floats]) -> Truth:
     """What becomes of rows and their gradient, where there is one."""
 
-    def known(form: Oracle, x: Floats, background: Floats) -> Floats | None:
+    def known(form: Explained, x: Floats, background: Floats) -> Floats | None:
         slopes = form.slopes(x)
         return None if slopes is None else change(x, slopes)
 
@@ -115,7 +115,7 @@ def truth(
     yield from missing(found)
 
 
-def _form(subject: Subject) -> Oracle:
+def _form(subject: Subject) -> Explained:
     """The closed form of the model; raises NotApplicable for a model without one."""
     model, inputs = model_and_inputs(subject)
     reason = 'the truth is known on planted worlds only, of their own model (model.kind = "oracle")'
@@ -126,7 +126,7 @@ def _form(subject: Subject) -> Oracle:
     form = form_of(model)
     if form is None:
         raise NotApplicable(reason)
-    return form
+    return cast("Explained", form)
 
 
 def _again(game: Game, context: Context, repeats: int) -> list[Attribution | str]:
@@ -180,7 +180,7 @@ def covered(values: Floats, known: Floats, error: Floats, level: float) -> np.nd
     return np.asarray(np.abs(values - known)[said] <= z_quantile(level) * error[said])
 
 
-def _table(game: Game, found: Found, form: Oracle, x: Floats, behind: Floats) -> Table:
+def _table(game: Game, found: Found, form: Explained, x: Floats, behind: Floats) -> Table:
     """The mean absolute value of each feature, found and true."""
     lines: list[tuple[Cell, ...]] = []
     for id, each in defined(found).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import singledispatch
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from audit.core import Dataset, ModelError, Offer, Spec
 from audit.data.rules import Rules
 from audit.data.worlds import base
+from audit.data.worlds.additive import LinearForm, NodeForm, TokenForm
 from audit.data.worlds.base import planted
 from audit.data.worlds.forms import LogisticForm, RuleForm
 from audit.models.adapters.torch import TorchModel, with_facts, wrap
@@ -76,6 +78,73 @@ class Ruled(nn.Module):
         return RuleForm(columns=self.columns, rules=self.rules, bias=self.bias.item(), parts=parts)
 
 
+class Linear(nn.Module):
+    """Σ weights · x + bias of pictures or sequences (n, ...), a logit (n,) in float64."""
+
+    def __init__(self, form: LinearForm) -> None:
+        super().__init__()
+        self.layer = nn.Linear(form.weights.size, 1, dtype=torch.float64)
+        self.shape, self.columns = form.weights.shape, form.columns
+        with torch.no_grad():
+            self.layer.weight.copy_(torch.from_numpy(form.weights.reshape(1, -1).copy()))
+            self.layer.bias.fill_(form.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The logit (n,) of values (n, ...)."""
+        found: Tensor = self.layer(x.flatten(1))[:, 0]
+        return found
+
+    def form(self) -> LinearForm:
+        """What its weights say, as numbers."""
+        weights = self.layer.weight.detach().double().cpu().numpy().reshape(self.shape)
+        return LinearForm(weights=weights, bias=self.layer.bias.item(), columns=self.columns)
+
+
+class Tokens(nn.Module):
+    """The log-odds of every token, an embedding of one dimension, summed: a logit (n,) in float64."""
+
+    def __init__(self, form: TokenForm) -> None:
+        super().__init__()
+        self.table = nn.Embedding(len(form.weights), 1, dtype=torch.float64)
+        with torch.no_grad():
+            self.table.weight.copy_(torch.from_numpy(form.weights[:, None].copy()))
+        self.bias = nn.Parameter(torch.tensor(form.bias, dtype=torch.float64))
+        self.columns = form.columns
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """The logit (n,) of ids (n, tokens)."""
+        found: Tensor = self.table(ids)[..., 0].sum(dim=1) + self.bias
+        return found
+
+    def form(self) -> TokenForm:
+        """What its weights say, as numbers."""
+        weights = self.table.weight.detach().double().cpu().numpy()[:, 0]
+        return TokenForm(weights=weights, bias=self.bias.item(), columns=self.columns)
+
+
+class Nodes(nn.Module):
+    """x_i · own + mean of x_j · neighbours over the edges to i + bias: a logit (nodes,) in float64."""
+
+    def __init__(self, form: NodeForm) -> None:
+        super().__init__()
+        self.own = nn.Parameter(torch.from_numpy(form.own.copy()))
+        self.neighbours = nn.Parameter(torch.from_numpy(form.neighbours.copy()))
+        self.bias = nn.Parameter(torch.tensor(form.bias, dtype=torch.float64))
+        self.columns = form.columns
+
+    def forward(self, x: Tensor, edges: Tensor) -> Tensor:
+        """The logit (nodes,) of features x (nodes, d) and edges (2, m), from a source to a target."""
+        source, target = edges
+        zero = x.new_zeros(len(x))
+        count = zero.index_add(0, target, torch.ones_like(target, dtype=x.dtype)).clamp_min(1.0)
+        return x @ self.own + zero.index_add(0, target, (x @ self.neighbours)[source]) / count + self.bias
+
+    def form(self) -> NodeForm:
+        """What its weights say, as numbers."""
+        own, neighbours = (each.detach().double().cpu().numpy() for each in (self.own, self.neighbours))
+        return NodeForm(own=own, neighbours=neighbours, bias=self.bias.item(), columns=self.columns)
+
+
 def _accepted(rules: Rules, x: Tensor) -> Tensor:
     """Whether rules accept each row (n,)."""
     accepted, denied = (torch.zeros(len(x), dtype=torch.bool, device=x.device) for _ in range(2))
@@ -110,17 +179,26 @@ class RuledModel(TorchModel):
 @singledispatch
 def module(form: base.Oracle) -> nn.Module:
     """The set weights of a world as a torch module that returns logits (n,); raises ModelError for an unknown form."""
-    raise ModelError(f"the form of an oracle must be LogisticForm or RuleForm, got {type(form).__name__}")
+    raise ModelError(
+        f"the form of an oracle must be one of {', '.join(kind.__name__ for kind in FORMS)}, got {type(form).__name__}"
+    )
 
 
-module.register(LogisticForm, Logistic)
-module.register(RuleForm, Ruled)
+FORMS: Mapping[type, type[nn.Module]] = {
+    LogisticForm: Logistic,
+    RuleForm: Ruled,
+    LinearForm: Linear,
+    TokenForm: Tokens,
+    NodeForm: Nodes,
+}
+for _form, _module in FORMS.items():
+    module.register(_form, _module)
 
 
 def form_of(model: Any) -> base.Oracle | None:
     """The form that a model is by its own weights, so that its explanations are known; None for other models."""
     found = getattr(model, "module", None)
-    return found.form() if isinstance(found, Logistic | Ruled) else None
+    return found.form() if isinstance(found, Logistic | Ruled | Linear | Tokens | Nodes) else None
 
 
 @adapter("oracle", title="Oracle of a planted world")
@@ -132,7 +210,7 @@ def oracle(spec: Spec, dataset: Dataset) -> TorchModel:
     if spec.data.world is None:
         raise ModelError('model.kind = "oracle" needs data.world: only a planted world has an oracle')
     form = planted(spec.data).oracle()
-    if form.columns != dataset.names:
+    if form.columns and form.columns != dataset.names:
         raise ModelError(f"the oracle reads {form.columns}, the dataset has {dataset.names}")
     logits = replace(spec, model=replace(spec.model, output="logit", classes=()))
     model = wrap(module(form), dataset, logits)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 
 from audit.core import Dataset, Model
-from audit.data.worlds.base import World
+from audit.data.worlds.base import Stratified
 from audit.data.worlds.credit import best_accuracy
 from audit.models.debias.selection import Debiased, gap
 from audit.models.encoding import group_of
@@ -16,7 +16,7 @@ from audit.models.promises import Promise
 PRICE = 0.03  # of accuracy, that a network trained by gradients may lie below the best rule of the world
 
 
-def keeps_the_bound(model: Model, data: Dataset, world: World) -> Iterator[Promise]:
+def keeps_the_bound(model: Model, data: Dataset, world: Stratified) -> Iterator[Promise]:
     """The gap is at most eps and two standard errors; the accuracy at least the optimum less .03 and two standard errors.
 
     Criterion, eps and attribute are those that the model was trained with; the optimum is the best accuracy of any rule of

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.core import Dataset, Model, UsageError
-from audit.data.worlds.base import World
+from audit.data.worlds.base import Stratified
 from audit.data.worlds.frontier import best_accuracy
 from audit.models.encoding import Encoder, encoder, group_of, labels_of, rows_of
 from audit.models.promises import Promise
@@ -63,7 +63,7 @@ def equal(logits: Tensor, group: Tensor, semantics: Semantics = "lukasiewicz") -
     return found
 
 
-def keeps_its_axiom(model: Model, data: Dataset, world: World) -> Iterator[Promise]:
+def keeps_its_axiom(model: Model, data: Dataset, world: Stratified) -> Iterator[Promise]:
     """The selection rates of unseen people differ by little, and the accuracy is near the best that such a gap allows."""
     assert data.y is not None
     decided, group = model.predict(data.inputs) >= 0.5, group_of(data)
