@@ -205,10 +205,8 @@ def _zoo_options(parser: argparse.ArgumentParser) -> None:
     compare.add_argument("names", nargs="+", metavar="NAME", help="a family, or NAME:OPTION=VALUE,...")
     compare.add_argument("--world", help="where people are drawn; by default the world of the first family")
     for each in (train, run, compare):
-        each.add_argument(
-            "--training", type=int, default=8000, metavar="ROWS", help="people to train on (default: 8000)"
-        )
-        each.add_argument("--rows", type=int, default=4000, help="people to audit on (default: 4000)")
+        each.add_argument("--training", type=int, metavar="ROWS", help="rows to train on (default: the family's own)")
+        each.add_argument("--rows", type=int, help="rows to audit on (default: half of that)")
         folder = "compare" if each is compare else "zoo"
         help = f"folder to write into (default: {folder})"
         each.add_argument("--out", type=Path, default=Path(folder), metavar="DIR", help=help)
@@ -222,8 +220,8 @@ def _calibrate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--explained", type=int, default=3, help="of them with explanations, which take longer (default: 3)"
     )
-    parser.add_argument("--rows", type=int, default=2000, help="people in an audit (default: 2000)")
-    parser.add_argument("--training", type=int, default=8000, metavar="ROWS", help="people to train on (default: 8000)")
+    parser.add_argument("--rows", type=int, help="rows in an audit (default: a quarter of those that train)")
+    parser.add_argument("--training", type=int, metavar="ROWS", help="rows to train on (default: the family's own)")
     help = "for FAMILY.json; audits of a configuration beside the folder `calibration` quote it"
     parser.add_argument("--out", type=Path, default=Path("calibration"), metavar="DIR", help=help)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
@@ -375,7 +373,7 @@ def _zoo(options: argparse.Namespace) -> int:
         return commands.zoo_list(quiet=options.quiet)
     run = _run_of(options)
     for name, value in (("--rows", options.rows), ("--training", options.training)):
-        if value < 1:
+        if value is not None and value < 1:
             raise UsageError(f"{name}: 1 or more, got {value}")
     if options.action == "train":
         asked = commands.wishes(options.names, options.all)

@@ -27,11 +27,13 @@ from audit.core import (
     UsageError,
     stream,
 )
+from audit.data.tabular import Tabular
 from audit.data.worlds.base import World, planted
 from audit.engine import Progress, silent
 from audit.models.threads import limited
 from audit.subject import assemble
 from audit.workflows.population import TRUTHS, population
+from audit.workflows.sizes import LEAST, rows_of
 
 SHIPPED = Path(__file__).resolve().parents[1] / "models" / "calibrations"
 FOLDER = "calibration"  # beside a configuration: what was calibrated here comes before what is shipped
@@ -43,21 +45,23 @@ Key = tuple[str, str, tuple[tuple[str, str], ...]]  # check, measure, slice
 class Plan:
     """How much is done: models (seeds), audits of each, those of them with explanations, people in training and audit.
 
-    population: people whom the truth is counted over. enumerated: of them, those whose Shapley values are enumerated.
+    population: people whom the truth is counted over. Of these three None is the family's own. enumerated: of the
+    population, those whose Shapley values are enumerated.
     """
 
     seeds: int = 20
     audits: int = 10
     explained: int = 3
-    rows: int = 2000
-    training: int = 8000
-    population: int = 200_000
+    rows: int | None = None
+    training: int | None = None
+    population: int | None = None
     enumerated: int = 1536
 
     def __post_init__(self) -> None:
         for name in ("seeds", "audits", "rows", "training", "population", "enumerated"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name}: 1 or more, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name}: 1 or more, got {value}")
         if not 0 <= self.explained <= self.audits:
             raise UsageError(f"explained: from 0 to the number of audits ({self.audits}), got {self.explained}")
 
@@ -85,6 +89,8 @@ def calibrate(
     from audit.models.reference import find, trained
 
     entry = find(id)
+    rows, training = rows_of(id, "calibration", plan.rows), rows_of(id, "training", plan.training)
+    plan = replace(plan, rows=rows, training=training, population=rows_of(id, "population", plan.population))
     spec = wanted(spec or Spec(), entry.facts["world"], entry.facts["knobs"], id)
     world = planted(spec.data)
     readings: dict[Key, list[Read]] = defaultdict(list)
@@ -93,7 +99,7 @@ def calibrate(
         for done in range(plan.seeds):
             progress(done, plan.seeds, f"{id}: model {done + 1} of {plan.seeds}")
             seed = spec.run.seed + done
-            data = world.draw(plan.training, stream(seed, "calibrate.training"))
+            data = world.draw(training, stream(seed, "calibrate.training"))
             model = trained(id, data, spec, seed=seed, options=options)
             _read_model(model, world, spec, plan, seed, readings, unknown)
     progress(plan.seeds, plan.seeds, f"{id}: done")
@@ -107,7 +113,7 @@ def calibrate(
         seeds=plan.seeds,
         audits=plan.audits,
         explained=plan.explained,
-        rows=plan.rows,
+        rows=rows,
         level=spec.run.confidence,
         figures=tuple(_figures(readings, spec.run.confidence)),
         unknown=tuple(sorted(unknown - set(TRUTHS))),
@@ -130,11 +136,11 @@ def _read_model(
     found: list[tuple[Key, Measure]] = []
     for k in range(plan.audits):
         names = tuple(check for check in TRUTHS if k < plan.explained or not check.startswith(SLOW))
-        data = world.draw(plan.rows, stream(seed, f"calibrate.audit/{k}"))
+        data = world.draw(plan.rows or LEAST, stream(seed, f"calibrate.audit/{k}"))
         found += _measures(_audit(model, data, spec, names, seed * plan.audits + k))
     people = population(
         model,
-        world.draw(plan.population, stream(seed, "calibrate.population")),
+        _parts(world, data, plan, seed),
         threshold=spec.data.threshold,
         enumerated=plan.enumerated,
         rng=stream(seed, "calibrate.truth"),
@@ -153,6 +159,17 @@ def _read_model(
         data = world.draw(10, stream(seed, "calibrate.plan"))
         subject = assemble(spec, data, model)
         unknown.update(s.entry.id for s in engine.plan(spec) if not engine.missing_needs(s.entry, subject))
+
+
+def _parts(world: World, audited: Dataset, plan: Plan, seed: int) -> Iterator[Dataset]:
+    """The people whom the truth is counted over: of a table at once, of what takes more memory in audits' sizes."""
+    assert plan.rows
+    assert plan.population
+    if isinstance(audited.inputs, Tabular):
+        yield world.draw(plan.population, stream(seed, "calibrate.population"))
+        return
+    for k in range(max(1, plan.population // plan.rows)):
+        yield world.draw(plan.rows, stream(seed, f"calibrate.population/{k}"))
 
 
 def _audit(model: Model, data: Dataset, spec: Spec, checks: Sequence[str], seed: int) -> Report:

@@ -70,7 +70,7 @@ def wishes(names: Sequence[str], everything: bool = False) -> tuple[zoo.Named, .
 
 
 def zoo_train(
-    asked: Sequence[zoo.Named], out: Path, *, rows: int, audited: int, run: RunSpec, quiet: bool = False
+    asked: Sequence[zoo.Named], out: Path, *, rows: int | None, audited: int | None, run: RunSpec, quiet: bool = False
 ) -> int:
     """Train families on `rows` people, keep them with an audit on `audited` others, judge them; 1 where one breaks a promise."""
     _writable(out)
@@ -126,7 +126,9 @@ def _bounds(promise: Promise) -> str:
     return " and ".join(filter(None, (low, high)))
 
 
-def zoo_run(wish: zoo.Named, out: Path, *, rows: int, training: int, run: RunSpec, quiet: bool = False) -> int:
+def zoo_run(
+    wish: zoo.Named, out: Path, *, rows: int | None, training: int | None, run: RunSpec, quiet: bool = False
+) -> int:
     """Train, audit and report one family."""
     from audit.reports import terminal
     from audit.reports.render import render, write
@@ -147,8 +149,8 @@ def zoo_compare(
     out: Path,
     *,
     world: str | None,
-    rows: int,
-    training: int,
+    rows: int | None,
+    training: int | None,
     run: RunSpec,
     quiet: bool = False,
 ) -> int:

@@ -33,6 +33,7 @@ from audit.judge import verdict
 from audit.models.threads import limited
 from audit.subject import assemble, describe
 from audit.workflows.calibrate import wanted
+from audit.workflows.sizes import rows_of
 from audit.workflows.zoo import Named, warm
 
 ID, TITLE = "compare.models", "Models side by side"
@@ -71,19 +72,20 @@ def compare(
     wishes: Sequence[Named],
     *,
     world: str | None = None,
-    rows: int = 4000,
-    training: int = 8000,
+    rows: int | None = None,
+    training: int | None = None,
     run: RunSpec | None = None,
     progress: Progress = silent,
 ) -> tuple[Report, tuple[Side, ...]]:
     """Train every model on the same people, audit each on the same others: one record, and each model's own.
 
-    world: where they are drawn, by default the world of the first. Raises UsageError, ModelError.
+    world: where they are drawn, by default the world of the first. rows, training: by default its own. Raises UsageError, ModelError.
     """
     if len(wishes) < 2:
         raise UsageError("zoo compare: name two models or more, such as mlp and adversarial")
     if len({str(wish) for wish in wishes}) < len(wishes):
         raise UsageError(f"zoo compare: {', '.join(map(str, wishes))} names a model twice")
+    rows, training = (rows_of(wishes[0].id, *asked) for asked in (("audit", rows), ("training", training)))
     if rows < LEAST:
         raise UsageError(f"zoo compare: --rows of {LEAST} or more, got {rows}: fewer people tell no models apart")
     clock, begun = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")

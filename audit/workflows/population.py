@@ -5,11 +5,11 @@ Nothing here calls a check or the arithmetic of `audit.fairness`: these figures 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import comb
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from scipy.special import expit, logit
@@ -30,11 +30,12 @@ DRAWN, DRAWS = 50_000, 200  # people whose uncertainty is counted, by so many dr
 class Population:
     """People of a world and a model's answers: y, score, decision, twin's score (n,), codes of each attribute.
 
+    inputs: what the model read of them, where that is a table; what else there is would not fit into the memory.
     enumerated: how many of them have their Shapley values enumerated.
     """
 
     model: Model
-    inputs: Tabular
+    inputs: Tabular | None
     y: Ints
     score: Floats
     twin: Floats | None
@@ -57,22 +58,32 @@ class Population:
 
 
 def population(
-    model: Model, data: Dataset, *, threshold: float, rng: np.random.Generator, enumerated: int = 768
+    model: Model, parts: Iterable[Dataset], *, threshold: float, rng: np.random.Generator, enumerated: int = 768
 ) -> Population:
-    """The people of a dataset drawn from a world, answered by the model."""
-    assert isinstance(data.inputs, Tabular)
-    assert data.y is not None
+    """The people of one or more datasets drawn from a world, answered by the model; of several only the answers are kept."""
+    answered = [_answered(model, data) for data in parts]
+    whole = {name: np.concatenate([part[name] for part in answered]) for name in answered[0] if name != "data"}
+    data = answered[0]["data"]
     return Population(
         model=model,
-        inputs=data.inputs,
-        y=data.y,
-        score=model.predict(data.inputs),
-        twin=None if data.twin is None else model.predict(data.twin),
-        groups=data.groups,
+        inputs=data.inputs if len(answered) == 1 and isinstance(data.inputs, Tabular) else None,
+        y=whole["y"],
+        score=whole["score"],
+        twin=whole.get("twin"),
+        groups={name: replace(codes, values=whole[f"group {name}"]) for name, codes in data.groups.items()},
         threshold=threshold,
         enumerated=enumerated,
         rng=rng,
     )
+
+
+def _answered(model: Model, data: Dataset) -> dict[str, Any]:
+    """What is kept of a dataset: labels, answers, codes; and of the first the dataset without its rows' twins."""
+    assert data.y is not None
+    twin = {} if data.twin is None else {"twin": model.predict(data.twin)}
+    codes = {f"group {name}": each.values for name, each in data.groups.items()}
+    table = data if isinstance(data.inputs, Tabular) else replace(data, inputs=None, twin=None)
+    return {"data": table, "y": data.y, "score": model.predict(data.inputs)} | twin | codes
 
 
 # ------------------------------------------------------------------------------------------------ plain figures
@@ -263,12 +274,13 @@ def _counterfactual(people: Population) -> Iterator[Fact]:
 
 
 def _flip(people: Population) -> Iterator[Fact]:
+    inputs = people.inputs
     for attribute, codes in people.groups.items():
-        if attribute not in people.inputs.columns or len(codes.levels) != 2:
+        if inputs is None or attribute not in inputs.columns or len(codes.levels) != 2:
             continue
-        values, place = people.inputs.values.copy(), people.inputs.columns.index(attribute)
+        values, place = inputs.values.copy(), inputs.columns.index(attribute)
         values[:, place] = 1 - values[:, place]
-        change = people.model.predict(people.inputs.with_values(values)) - people.score
+        change = people.model.predict(inputs.with_values(values)) - people.score
         flipped = people.decision != (people.score + change >= people.threshold)
         for where, inside in people.slices():
             wanted = where or {attribute: ALL}
@@ -278,34 +290,39 @@ def _flip(people: Population) -> Iterator[Fact]:
 
 
 def _noise(people: Population) -> Iterator[Fact]:
+    if (inputs := people.inputs) is None:
+        return
     few = slice(0, SHAKEN)
-    values = people.inputs.values[few]
-    spread = np.array([column.std() if len(np.unique(column[:1000])) > 2 else 0.0 for column in people.inputs.values.T])
+    values = inputs.values[few]
+    spread = np.array([column.std() if len(np.unique(column[:1000])) > 2 else 0.0 for column in inputs.values.T])
     draw = people.rng.standard_normal(values.shape) * spread
     for scale in (0.05, 0.1, 0.25, 0.5):
-        after = people.model.predict(people.inputs.with_values(values + scale * draw))
+        after = people.model.predict(inputs.with_values(values + scale * draw))
         flips = people.decision[few] != (after >= people.threshold)
         yield "flip_rate", {"scale": f"{scale:g}"}, float(flips.mean())
 
 
 def _permutation(people: Population) -> Iterator[Fact]:
+    if (inputs := people.inputs) is None:
+        return
     few = slice(0, SHAKEN)
-    values, y = people.inputs.values[few], people.y[few]
+    values, y = inputs.values[few], people.y[few]
     before = auc(y, people.score[few])
-    for place, name in enumerate(people.inputs.columns):
+    for place, name in enumerate(inputs.columns):
         shuffled = values.copy()
         shuffled[:, place] = people.rng.permutation(values[:, place])
-        after = auc(y, people.model.predict(people.inputs.with_values(shuffled)))
+        after = auc(y, people.model.predict(inputs.with_values(shuffled)))
         yield "permutation_importance", {"feature": name, "metric": "auc"}, before - after
 
 
 def _importance(people: Population) -> Iterator[Fact]:
-    if len(people.inputs.columns) > MOST_FEATURES:
+    inputs = people.inputs
+    if inputs is None or len(inputs.columns) > MOST_FEATURES:
         return
     drawn = people.rng.choice(len(people.y), people.enumerated + BEHIND, replace=False)
-    rows, behind = (people.inputs.take(part) for part in np.split(drawn, [people.enumerated]))
+    rows, behind = (inputs.take(part) for part in np.split(drawn, [people.enumerated]))
     found = np.abs(shapley_by_enumeration(people.model, rows, behind)).mean(axis=0)
-    for name, value in zip(people.inputs.columns, found, strict=True):
+    for name, value in zip(inputs.columns, found, strict=True):
         yield "mean_abs_shap", {"feature": name}, float(value)
 
 
@@ -316,6 +333,8 @@ def _representation(people: Population) -> Iterator[Fact]:
 
 
 def _uncertainty(people: Population) -> Iterator[Fact]:
+    if people.inputs is None:
+        return
     model = cast(Uncertain, people.model)
     few = people.inputs.take(np.arange(min(DRAWN, len(people.y))))
     draws = model.draws(few, DRAWS, seed=int(people.rng.integers(2**31)))
@@ -330,6 +349,8 @@ def _uncertainty(people: Population) -> Iterator[Fact]:
 
 
 def _reconstruction(people: Population) -> Iterator[Fact]:
+    if people.inputs is None:
+        return
     read, restored = cast(Reconstructing, people.model).reconstruct(people.inputs)
     error = ((read - restored) ** 2).mean(axis=1)
     for where, inside in people.slices():
@@ -337,6 +358,8 @@ def _reconstruction(people: Population) -> Iterator[Fact]:
 
 
 def _routing(people: Population) -> Iterator[Fact]:
+    if people.inputs is None:
+        return
     weights = cast(Mixed, people.model).routes(people.inputs)
     expert = weights.argmax(axis=1)
     for attribute, codes in people.groups.items():

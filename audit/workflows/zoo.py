@@ -15,12 +15,12 @@ from audit.core import Report, RunSpec, Spec, UsageError, stream, suggest
 from audit.engine import Progress, silent
 from audit.models.threads import limited
 from audit.workflows.calibrate import wanted
+from audit.workflows.sizes import rows_of
 
 if TYPE_CHECKING:
     from audit.models.promises import Promise
     from audit.models.reference import FamilyModel
 
-UNSEEN = 20_000  # people on whom a trained model's promises are judged
 LITTLE = 400  # people on whom a family is trained to see how many parameters it has
 
 
@@ -119,8 +119,10 @@ def _drawn(spec: Spec, rows: int, seed: int, purpose: str) -> Any:
 
 
 # --------------------------------------------------------------------------------------------------------- train
-def train(wish: Named, *, rows: int = 8000, seed: int = 0, run: RunSpec | None = None) -> Trained:
-    """One family trained on a draw of its world, and its promises judged on unseen people of the same world.
+def train(wish: Named, *, rows: int | None = None, seed: int = 0, run: RunSpec | None = None) -> Trained:
+    """One family trained on a draw of its world, and its promises judged on unseen rows of the same world.
+
+    rows: by default the family's own.
 
     Raises UsageError, ModelError.
     """
@@ -130,14 +132,14 @@ def train(wish: Named, *, rows: int = 8000, seed: int = 0, run: RunSpec | None =
 
     entry = registry.entries("families")[wish.id]
     spec = wanted(Spec(run=run or RunSpec(seed=seed)), entry.facts["world"], entry.facts["knobs"], wish.id)
-    data = _drawn(spec, rows, seed, "zoo.training")
+    data = _drawn(spec, rows_of(wish.id, "training", rows), seed, "zoo.training")
     warm()
     before = time.process_time()
     model = trained(wish.id, data, spec, seed=seed, options=wish.options)
     spent = time.process_time() - before
     judge = entry.facts["promise"] or near_the_oracle
     with limited(spec.run.threads):
-        found = tuple(judge(model, _drawn(spec, UNSEEN, seed, "zoo.unseen"), planted(spec.data)))
+        found = tuple(judge(model, _drawn(spec, rows_of(wish.id, "unseen"), seed, "zoo.unseen"), planted(spec.data)))
     return Trained(named=wish, model=model, cpu_seconds=spent, promises=found)
 
 
@@ -151,14 +153,16 @@ def warm() -> None:
     torch.optim.Adam([weight]).step()
 
 
-def keep(found: Trained, out: Path, *, rows: int = 2000, seed: int = 0) -> Path:
-    """Write a trained model into OUT/NAME, with an audit.toml beside it that audits it on unseen people; that file."""
+def keep(found: Trained, out: Path, *, rows: int | None = None, seed: int = 0) -> Path:
+    """Write a trained model into OUT/NAME, with an audit.toml beside it that audits it on unseen rows; that file."""
     from audit.models.reference import save
 
     folder = out / found.named.folder
     save(found.model, folder)
     path = folder / "audit.toml"
-    path.write_text(configuration(found.named, rows=rows, seed=seed), encoding="utf-8")
+    path.write_text(
+        configuration(found.named, rows=rows_of(found.named.id, "audit", rows), seed=seed), encoding="utf-8"
+    )
     return path
 
 
@@ -204,8 +208,8 @@ def run(
     wish: Named,
     out: Path,
     *,
-    rows: int = 2000,
-    training: int = 8000,
+    rows: int | None = None,
+    training: int | None = None,
     run: RunSpec | None = None,
     progress: Progress = silent,
 ) -> tuple[Trained, Report, Path]:

@@ -32,7 +32,7 @@ ORACLE = codec.spec_from_toml('[model]\nkind = "oracle"\n[data]\nworld = "credit
 @pytest.fixture(scope="module")
 def people():
     data = read(ORACLE, None)
-    return population(load(ORACLE, data, None), data, threshold=0.5, rng=np.random.default_rng(0), enumerated=32)
+    return population(load(ORACLE, data, None), [data], threshold=0.5, rng=np.random.default_rng(0), enumerated=32)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_every_truth_names_a_measure_that_the_check_yields(found):
 
 def population_of_few():
     data = read(codec.spec_from_toml('[model]\nkind = "oracle"\n[data]\nworld = "credit"\nrows = 3000\n'), None)
-    return population(load(ORACLE, data, None), data, threshold=0.5, rng=np.random.default_rng(0), enumerated=32)
+    return population(load(ORACLE, data, None), [data], threshold=0.5, rng=np.random.default_rng(0), enumerated=32)
 
 
 # ------------------------------------------------------------------------------------------------- the calibration
