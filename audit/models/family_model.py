@@ -118,6 +118,13 @@ class FamilyModel(TorchModel):
             read, restored = module.reconstruct(self._read(inputs))
         return read.double().cpu().numpy(), restored.double().cpu().numpy()
 
+    def segment(self, inputs: Any) -> Floats:
+        """The chance (n, height, width) that each pixel belongs to what is looked for: module.segment(x)."""
+        module = self._asked("segmentation")
+        with torch.no_grad():
+            found: Floats = module.segment(self._read(inputs)).double().cpu().numpy()
+        return found
+
     def routes(self, inputs: Any) -> Floats:
         """The weight (n, experts) with which each expert answers each row: module.routes(x); see `core.Mixed`."""
         module = self._asked("experts")
