@@ -11,17 +11,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from little_families import CPU, FAMILIES, SEED, little, spec_of, training_rows, unseen
 
 from audit import registry
-from audit.core import OFFERS, RunSpec, Spec, stream
-from audit.data.worlds.base import planted
+from audit.core import OFFERS
 from audit.models.reference import Reference, read, save, trained
-from audit.workflows.calibrate import wanted
 from audit.workflows.zoo import Named, train
 
-FAMILIES = registry.entries("families")
 EVERY = pytest.mark.parametrize("id", list(FAMILIES))
-CPU = RunSpec(device="cpu", threads=1)
 WITHOUT_PICKLE = """
 import pickle, pickletools, sys
 def refuse(*a, **k): raise AssertionError("something was unpickled")
@@ -43,38 +40,8 @@ for id in sys.argv[2].split(","):
 """
 
 
-def spec_of(id: str) -> Spec:
-    facts = FAMILIES[id].facts
-    return wanted(Spec(run=CPU), facts["world"], facts["knobs"], id)
-
-
-def few(id: str) -> int:
-    """Rows to train quickly on: of dear families fewer."""
-    return max(200, min(1500, FAMILIES[id].facts["rows"] // 8))
-
-
-def drawn(id: str, rows: int, seed: int, name: str):
-    return planted(spec_of(id).data).draw(rows, stream(seed, name))
-
-
-@pytest.fixture(scope="module")
-def models():
-    """Every family trained on few rows, and what the global random states were before and after."""
-    made = {}
-
-    def one(id: str):
-        if id not in made:
-            data = drawn(id, few(id), 0, "test.training")
-            before = data.inputs.values.copy()
-            states = [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]  # noqa: NPY002
-            model = trained(id, data, spec_of(id), seed=3)
-            after = [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]  # noqa: NPY002
-            assert states == after, "the global random state has changed"
-            np.testing.assert_array_equal(data.inputs.values, before)
-            made[id] = model
-        return made[id]
-
-    return one
+def global_states():
+    return [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]  # noqa: NPY002
 
 
 @EVERY
@@ -92,8 +59,8 @@ def test_documented_and_sourced(id):
 
 
 @EVERY
-def test_it_answers_like_any_model(id, models):
-    model, data = models(id), drawn(id, 300, 1, "test.unseen")
+def test_it_answers_like_any_model(id):
+    model, data = little(id), unseen(id)
     scores = model.predict(data.inputs)
     assert scores.shape == (300,)
     assert np.isfinite(scores).all()
@@ -110,21 +77,25 @@ def test_it_answers_like_any_model(id, models):
 
 
 @EVERY
-def test_the_same_seed_gives_the_same_weights(id, models):
-    again = trained(id, drawn(id, few(id), 0, "test.training"), spec_of(id), seed=3)
-    assert again.card.digest == models(id).card.digest
+def test_the_same_seed_gives_the_same_weights_and_nothing_else_changes(id):
+    first, data = little(id).card.digest, training_rows(id)
+    before, states = data.inputs.values.copy(), global_states()
+    again = trained(id, data, spec_of(id), seed=SEED)
+    assert global_states() == states, "the global random state has changed"
+    np.testing.assert_array_equal(data.inputs.values, before)
+    assert again.card.digest == first
 
 
-def test_saved_and_loaded_bit_for_bit_without_pickle(models, tmp_path):
+def test_saved_and_loaded_bit_for_bit_without_pickle(tmp_path):
     before = {}
     for id in FAMILIES:
-        save(models(id), tmp_path / id)
-        data = drawn(id, 300, 1, "test.unseen")
-        before[id] = models(id).predict(data.inputs)
+        model, data = little(id), unseen(id)
+        save(model, tmp_path / id)
+        before[id] = model.predict(data.inputs)
         here = read(tmp_path / id, data, spec_of(id))
-        assert here.card.digest == models(id).card.digest
+        assert here.card.digest == model.card.digest
         np.testing.assert_array_equal(here.predict(data.inputs), before[id])
-        assert here.offers == models(id).offers
+        assert here.offers == model.offers
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_PICKLE, str(tmp_path), ",".join(FAMILIES)], capture_output=True, text=True
     )
