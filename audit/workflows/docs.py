@@ -1,4 +1,4 @@
-"""What is written from the code: a page for every check, and the JSON Schemas; `python -m audit.workflows.docs` writes them."""
+"""What is written from the code: a page for every check, the page of the zoo, and the JSON Schemas; `python -m audit.workflows.docs` writes them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from audit import codec, registry
 from audit.core import Report, Spec
 from audit.registry import Entry
+from audit.workflows import zoo_page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,6 +58,7 @@ def pages() -> Mapping[Path, str]:
     return {
         folder / "README.md": "\n".join(index) + "\n",
         **{folder / f"{id}.md": page(entry) for id, entry in checks.items()},
+        **zoo_page.pages(),
         **{Path(name): json.dumps(codec.schema(noun), indent=2) + "\n" for name, noun in schemas.items()},
     }
 
