@@ -63,15 +63,16 @@ class Glyphs:
         """
         counted(rows)
         reach = int(self.jitter)
-        latent = {
+        drawn = {
             "y": rng.integers(0, 2, rows),
-            "light": (rng.random(rows) >= self.p_dark).astype(np.int64),
-            "short": (rng.random(rows) >= self.p_long).astype(np.int64),
+            "light": rng.random(rows) >= self.p_dark,
+            "short": rng.random(rows) >= self.p_long,
             "shade": rng.random(rows),
             "right": rng.integers(-reach, reach + 1, rows),
             "down": rng.integers(-reach, reach + 1, rows),
-            "patched": (rng.random(rows) < self.patch).astype(np.int64),
+            "patched": rng.random(rows) < self.patch,
         }
+        latent = {name: np.asarray(values, dtype=np.float64) for name, values in drawn.items()}
         noise = self.noise * rng.standard_normal((rows, 3, SIDE, SIDE))
         mask = np.broadcast_to(self.seen(), (rows, SIDE, SIDE))
         inputs = Images(values=self.clean(latent) + noise, mask=mask)
@@ -84,15 +85,14 @@ class Glyphs:
                 name: Codes(values=latent[of].astype(np.uint8), levels=each) for name, (of, each) in groups.items()
             },
             origin=Origin(name="world: glyphs", source=source(self)),
-            y=latent["y"],
+            y=drawn["y"].astype(np.int64),
             classes=CLASSES,
         )
-        floats = {name: values.astype(np.float64) for name, values in latent.items()}
-        return Draw(dataset=dataset, latent=floats, twin=twin)
+        return Draw(dataset=dataset, latent=latent, twin=twin)
 
-    def clean(self, latent: Mapping[str, Ints | Floats]) -> Floats:
+    def clean(self, latent: Mapping[str, Floats]) -> Floats:
         """The pictures (n, 3, 32, 32) of latent factors (n,) before noise."""
-        whole = {name: np.asarray(latent[name]).astype(np.int64) for name in latent if name != "shade"}
+        whole = {name: each.astype(np.int64) for name, each in latent.items() if name != "shade"}
         low, high = np.array(RANGES)[whole["light"]].T
         tone = low + (high - low) * latent["shade"]
         found = np.empty((len(tone), 3, SIDE, SIDE))

@@ -116,14 +116,15 @@ def discriminant(world: Glyphs) -> LinearForm:
     from audit.data.worlds.glyphs import SIDE
 
     mask = world.seen()
-    means, second, shares = np.zeros((2, 3 * mask.sum())), 0.0, np.zeros(2)
+    size = 3 * int(mask.sum())
+    means, second, shares = np.zeros((2, size)), np.zeros((size, size)), np.zeros(2)
     for y, share, mean, spread in _moments(world):
         means[y] += share * mean
         shares[y] += share
-        second = second + share * (np.outer(mean, mean) + np.outer(spread, spread))
+        second += share * (np.outer(mean, mean) + np.outer(spread, spread))
     means /= shares[:, None]
-    within = second - sum(share * np.outer(mean, mean) for share, mean in zip(shares, means, strict=True))
-    inside = np.linalg.solve(within + world.noise**2 * np.eye(len(within)), means[1] - means[0])
+    within = second - (means.T * shares) @ means + world.noise**2 * np.eye(size)
+    inside = np.linalg.solve(within, means[1] - means[0])
     inside *= 6 / float(inside @ (means[1] - means[0]))
     weights = np.zeros((3, SIDE, SIDE))
     weights[:, mask] = inside.reshape(3, -1)
