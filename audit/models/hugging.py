@@ -24,6 +24,27 @@ CLASSES: dict[Task, str] = {
 }
 
 
+def built(what: str, model: str, config: str, **options: Any) -> Any:
+    """A model of transformers with its first, random weights, from a configuration with these options and eager attention.
+
+    what: who asks, in words. The weights come from torch's random state (see `seeded`). Raises ModelError where
+    transformers is missing or cannot be imported.
+    """
+    try:
+        library = importlib.import_module("transformers")
+        kind, made = getattr(library, model), getattr(library, config)
+    except Exception as error:
+        if importlib.util.find_spec("transformers") is None:
+            raise ModelError(f"{what} needs transformers: pip install 'neural-audit[transformers]'") from error
+        cause = broken_torchvision() or f"transformers cannot be imported: {type(error).__name__}: {error}"
+        raise ModelError(f"{what}: {cause}") from error
+    with _quiet():
+        found = kind(made(**options))
+    # Set after construction: the default attention keeps its weights to itself.
+    found.set_attn_implementation("eager")
+    return found
+
+
 def checked(folder: Path) -> Path:
     """The folder, where it holds a configuration and safetensors; raises ModelError with what is missing."""
     if not folder.is_dir():
