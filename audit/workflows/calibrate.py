@@ -121,10 +121,12 @@ def calibrate(
 
 
 def wanted(spec: Spec, world: str, knobs: Mapping[str, float], family: str) -> Spec:
-    """The same [run] over a planted world with its protected attributes."""
+    """The same [run] over a planted world with its protected attributes; in its own world the family's parameters of checks."""
+    facts = registry.entries("families")[family].facts
     document = {
         "model": {"kind": "family", "family": family},
         "data": {"world": world, "knobs": dict(knobs)},
+        "checks": facts["checks"] if world == facts["world"] else {},
     }
     return replace(codec.spec_from_mapping(document, "calibrate"), run=spec.run)
 

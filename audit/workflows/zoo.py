@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from audit.models.promises import Promise
     from audit.models.reference import FamilyModel
 
-LITTLE = 400  # people on whom a family is trained to see how many parameters it has
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
@@ -103,7 +101,7 @@ def listing(progress: Progress = silent) -> list[tuple[str, str, str, str, int, 
     for done, (id, entry) in enumerate(families.items()):
         progress(done, len(families), f"counting {id}")
         spec = wanted(Spec(), entry.facts["world"], entry.facts["knobs"], id)
-        model = trained(id, _drawn(spec, LITTLE, 0, "zoo.listing"), spec)
+        model = trained(id, _drawn(spec, rows_of(id, "listing"), 0, "zoo.listing"), spec)
         offers = ", ".join(sorted(model.offers)) or "none"
         knobs = ", ".join(f"{name} = {value:g}" for name, value in entry.facts["knobs"].items())
         world = f"{entry.facts['world']} ({knobs})" if knobs else entry.facts["world"]
@@ -186,6 +184,8 @@ def configuration(wish: Named, *, rows: int, seed: int) -> str:
         "[run]",
         f"seed = {seed}",
     ]
+    for check, params in entry.facts["checks"].items():
+        lines += [f"[checks.{json.dumps(check)}]", *(f"{name} = {json.dumps(value)}" for name, value in params.items())]
     return "\n".join(lines) + "\n"
 
 
