@@ -96,6 +96,7 @@ def family(
     knobs: Mapping[str, float] | None = None,
     offers: Iterable[Offer] = (),
     promise: Callable[..., Any] | None = None,
+    checks: Mapping[str, Mapping[str, Any]] | None = None,
     rows: int = 8000,
     sources: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
@@ -103,9 +104,10 @@ def family(
 
     world, knobs: the planted world it is trained and judged on. offers: beside what every torch module offers. promise:
     `f(model, data, world) -> Iterator[Promise]`, what a trained model of the family keeps (see audit.models.promises).
-    rows: drawn to train one, where nobody says otherwise.
+    checks: parameters of checks, by id, that its audits in the world have. rows: drawn to train one, where nobody says otherwise.
     """
     facts = {"world": world, "knobs": dict(knobs or {}), "offers": frozenset(offers), "promise": promise, "rows": rows}
+    facts["checks"] = {id: dict(params) for id, params in (checks or {}).items()}
     return lambda f: _register("families", id, f, title=title, sources=sources, facts=facts)
 
 

@@ -19,6 +19,7 @@ from audit.registry import check
 EXACT = 200_000  # splits of the target words up to which all of them are tried
 SPLITS = 10_000  # splits drawn at random beyond that
 _SAME = 1e-12  # statistics this close are equal
+_ROUNDING = 1e-6  # cosines of equal vectors in single precision differ by up to as much
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,11 +101,11 @@ def weat(
     both = np.concatenate([first, second])
     difference = float(first.mean() - second.mean())
     spread = float(both.std(ddof=ddof))
-    effect = difference / spread if spread > _SAME else math.nan
+    effect = difference / spread if spread > _ROUNDING else math.nan
     ways = math.comb(len(both), len(first))
     null = _all_splits(both, len(first)) if ways <= exact else _random_splits(both, len(first), splits, rng)
     extra = int(ways > exact)  # the observed split counts as one of the random ones (phipson2010)
-    least = _SAME * max(1.0, float(np.abs(both).max()))
+    least = _SAME * max(1.0, float(np.abs(both).max())) if spread > _ROUNDING else _ROUNDING
     low, high = effect_interval(first, second, level, ddof)
     return Association(
         effect_size=effect,

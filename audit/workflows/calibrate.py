@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from audit import codec, engine, stats
+from audit import codec, engine, registry, stats
 from audit.core import (
     ALL,
     Calibrated,

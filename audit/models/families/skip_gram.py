@@ -121,6 +121,7 @@ def near_the_exact_association(model: FamilyModel, data: Dataset, world: World) 
     world="corpus",
     offers={"embedding"},
     promise=near_the_exact_association,
+    checks={"fairness.association": {"x": CAREER, "y": FAMILY, "a": MALE, "b": FEMALE}},
     sources=("mikolov2013", "bolukbasi2016", "levy2014"),
 )
 def skip_gram(
