@@ -34,8 +34,9 @@ class Training:
     """epochs over the rows in batches, with an optimiser at a learning rate, weights learnt by a rule.
 
     rate: None for the optimiser's own (`RATES`). momentum: of "momentum" and "nesterov". weight_decay: added to the
-    gradient as an L2 penalty; decoupled from the step's scaling for "adamw" and "kfac". damping: of "kfac". Raises
-    UsageError for what is not allowed.
+    gradient as an L2 penalty; decoupled from the step's scaling for "adamw" and "kfac". damping: of "kfac". clip: the
+    longest gradient, over all parameters together, that a step takes; None for any. Raises UsageError for what is not
+    allowed.
     """
 
     epochs: int = 12
@@ -46,6 +47,7 @@ class Training:
     weight_decay: float = 0.0
     rule: Rule = "backpropagation"
     damping: float = 1e-2
+    clip: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -59,6 +61,8 @@ class Training:
                 raise UsageError(f"{name}: a whole number from {least} on, got {value!r}")
         if not 0 < self.step < math.inf:
             raise UsageError(f"rate: a number above 0, or None for the optimiser's own, got {self.rate!r}")
+        if self.clip is not None and not 0 < self.clip < math.inf:
+            raise UsageError(f"clip: a number above 0, or None for no clipping, got {self.clip!r}")
         if not 0 <= self.momentum < 1:
             raise UsageError(f"momentum: a number in [0, 1), got {self.momentum!r}")
         for name in ("weight_decay", "damping"):
@@ -137,6 +141,8 @@ def _stepper(module: nn.Module, training: Training, loss: Loss) -> Iterator[Step
         mean.backward()  # type: ignore[no-untyped-call]
         if kfac is not None:
             kfac.precondition()
+        if training.clip is not None:
+            nn.utils.clip_grad_norm_(module.parameters(), training.clip)
         optimiser.step()
         return mean.detach()
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from audit.core import Card, Dataset, Dtype, Floats, Ints, MissingOffer, ModelError, Offer, Spec
 from audit.data.graphs import Graphs
+from audit.data.series import Series
 from audit.data.texts import Texts
 from audit.models.attentions import Attentions, attends, watched
 from audit.models.base import Reading, array, class_order, predict
@@ -81,7 +82,7 @@ class TorchModel(Offering):
         with torch.no_grad(), evaluating(self.module):
             if isinstance(inputs, Graphs):
                 return self._nodes(inputs, self.tensor(inputs.features)).double().cpu().numpy()
-            return _tensor(self.module(self.tensor(inputs))).double().cpu().numpy()
+            return _tensor(self.module(self.tensor(inputs), *self._beside(inputs))).double().cpu().numpy()
 
     def _nodes(self, graphs: Graphs, features: Tensor, weights: Tensor | None = None) -> Tensor:
         """What module(features, edge_index) says of the nodes that are asked about."""
@@ -143,6 +144,12 @@ class TorchModel(Offering):
         kind = torch.long if isinstance(inputs, Texts) else _dtype(self.module)
         return torch.tensor(values, dtype=kind, device=self.device)
 
+    def _beside(self, inputs: Any) -> tuple[Tensor, ...]:
+        """What forward reads beside the values: of sequences their lengths (n,), where it has a parameter of that name."""
+        if not isinstance(inputs, Series) or "lengths" not in inspect.signature(self.module.forward).parameters:
+            return ()
+        return (torch.as_tensor(inputs.lengths, device=self.device),)
+
     def first_layer(self) -> FirstLayer:
         """The module cut behind its first layer; raises MissingOffer where that cannot be done."""
         found = first_layer(self.module, self.reading)
@@ -186,7 +193,7 @@ class TorchModel(Offering):
         """The leaf, and the way from leaves to the module's output."""
         ids = self.tensor(inputs)
         if not isinstance(inputs, Texts):
-            return ids.requires_grad_(), self._raw
+            return ids.requires_grad_(), functools.partial(self._copies, self._beside(inputs))
         table = self._embedding(len(inputs.vocabulary))
         with torch.no_grad():
             leaf = table(ids)
@@ -205,21 +212,25 @@ class TorchModel(Offering):
 
         Raises MissingOffer where none are seen, ModelError where they belong to no single row.
         """
-        return watched(self.module, len(inputs), lambda: self._raw(self.tensor(inputs)))
+        return watched(self.module, len(inputs), lambda: self._raw(self.tensor(inputs), *self._beside(inputs)))
 
     def attention_gradients(self, inputs: Any, targets: Ints | None = None) -> Attentions:
         """The same with the gradients of the log-odds of each row's target class (n,), by default the positive one."""
 
         def answer() -> Tensor:
-            return _log_odds(self._raw(self.tensor(inputs)), self.reading, targets)
+            return _log_odds(self._raw(self.tensor(inputs), *self._beside(inputs)), self.reading, targets)
 
         return watched(self.module, len(inputs), answer, gradients=True)
 
-    def _raw(self, tensor: Tensor) -> Tensor:
+    def _copies(self, beside: tuple[Tensor, ...], leaf: Tensor) -> Tensor:
+        """The module's output for stacked copies of rows, each with what is read beside its values."""
+        return self._raw(leaf, *(each.repeat(len(leaf) // len(each)) for each in beside))
+
+    def _raw(self, tensor: Tensor, *beside: Tensor) -> Tensor:
         cudnn = torch.backends.cudnn.flags(enabled=False) if self.device.type == "cuda" else contextlib.nullcontext()
         # cuDNN's recurrent layers refuse a backward pass in evaluation mode.
         with evaluating(self.module), cudnn:
-            return _tensor(self.module(tensor))
+            return _tensor(self.module(tensor, *beside))
 
     def _embedding(self, vocabulary: int) -> nn.Embedding:
         tables = [each for each in self.module.modules() if isinstance(each, nn.Embedding)]
@@ -285,8 +296,8 @@ def _state(module: nn.Module) -> list[Tensor]:
 def wrap(module: nn.Module, dataset: Dataset, spec: Spec) -> TorchModel:
     """Any nn.Module from an array (n, ...) to probabilities or logits (n,), (n, 1) or (n, k).
 
-    A table reaches it as a matrix (n, d), images as (n, channels, height, width), sequences as (n, steps, columns), texts
-    as token ids (n, tokens), of a graph as (features, edge_index). The matrix holds the features in their order, categories as indices into their sorted levels. A module on another
+    A table reaches it as a matrix (n, d), images as (n, channels, height, width), sequences as (n, steps, columns), and
+    their lengths (n,) where forward has a parameter of that name, texts as token ids (n, tokens), of a graph as (features, edge_index). The matrix holds the features in their order, categories as indices into their sorted levels. A module on another
     device, or of another number type than the one asked for, is copied. Raises ModelError.
     """
     placed = _placed(module, _device(spec.run.device), spec.run.dtype)

@@ -1,0 +1,53 @@
+"""The simple recurrent network of Elman."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from audit.core import Dataset
+from audit.models.promises import near_the_oracle
+from audit.models.recurrent import Recurrent, recurrent
+from audit.models.training import Optimiser
+from audit.registry import family
+
+__all__ = ["Recurrent", "elman"]
+
+
+@family(
+    "elman",
+    title="Simple recurrent network (Elman)",
+    world="payments",
+    promise=partial(near_the_oracle, below=0.02),
+    rows=6000,
+    sources=("elman1990", "werbos1990", "pascanu2013"),
+)
+def elman(
+    data: Dataset,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    hidden: int = 32,
+    epochs: int = 6,
+    batch: int = 128,
+    optimiser: Optimiser = "adam",
+    rate: float | None = 5e-3,
+    clip: float | None = 1.0,
+) -> Recurrent:
+    """The state is fed back to itself at every step, h = tanh(W x + U h + b), and trained by backpropagation through time.
+
+    hidden: units of the state. rate: None for the optimiser's own. clip: the longest gradient that a step takes, None for any
+    (pascanu2013). Raises UsageError, DataError for data that are no sequences.
+    """
+    return recurrent(
+        data,
+        "elman",
+        cell="elman",
+        seed=seed,
+        device=device,
+        hidden=hidden,
+        epochs=epochs,
+        batch=batch,
+        optimiser=optimiser,
+        rate=rate,
+        clip=clip,
+    )

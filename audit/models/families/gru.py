@@ -1,0 +1,53 @@
+"""The gated recurrent unit."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from audit.core import Dataset
+from audit.models.promises import near_the_oracle
+from audit.models.recurrent import Recurrent, recurrent
+from audit.models.training import Optimiser
+from audit.registry import family
+
+__all__ = ["Recurrent", "gru"]
+
+
+@family(
+    "gru",
+    title="Gated recurrent unit (GRU)",
+    world="payments",
+    promise=partial(near_the_oracle, below=0.02),
+    rows=6000,
+    sources=("cho2014", "pascanu2013"),
+)
+def gru(
+    data: Dataset,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    hidden: int = 32,
+    epochs: int = 6,
+    batch: int = 128,
+    optimiser: Optimiser = "adam",
+    rate: float | None = 5e-3,
+    clip: float | None = 1.0,
+) -> Recurrent:
+    """A state with two gates: how much of it is reset, and how much is kept.
+
+    hidden: units of the state. rate: None for the optimiser's own. clip: the longest gradient that a step takes, None for any
+    (pascanu2013). Raises UsageError, DataError for data that are no sequences.
+    """
+    return recurrent(
+        data,
+        "gru",
+        cell="gru",
+        seed=seed,
+        device=device,
+        hidden=hidden,
+        epochs=epochs,
+        batch=batch,
+        optimiser=optimiser,
+        rate=rate,
+        clip=clip,
+    )
