@@ -37,6 +37,9 @@ from audit.workflows.sizes import LEAST, rows_of
 
 SHIPPED = Path(__file__).resolve().parents[1] / "models" / "calibrations"
 FOLDER = "calibration"  # beside a configuration: what was calibrated here comes before what is shipped
+MANY = (
+    40  # audits whose people together tell the truth where they are no table: its variance is then 1/40 of an audit's
+)
 SLOW = "explain."  # checks that only some of the audits run
 Key = tuple[str, str, tuple[tuple[str, str], ...]]  # check, measure, slice
 
@@ -90,7 +93,7 @@ def calibrate(
 
     entry = find(id)
     rows, training = rows_of(id, "calibration", plan.rows), rows_of(id, "training", plan.training)
-    plan = replace(plan, rows=rows, training=training, population=rows_of(id, "population", plan.population))
+    plan = replace(plan, rows=rows, training=training)
     spec = wanted(spec or Spec(), entry.facts["world"], entry.facts["knobs"], id)
     world = planted(spec.data)
     readings: dict[Key, list[Read]] = defaultdict(list)
@@ -142,7 +145,7 @@ def _read_model(
         found += _measures(_audit(model, data, spec, names, seed * plan.audits + k))
     people = population(
         model,
-        _parts(world, data, plan, seed),
+        _parts(world, data, plan, spec.model.family or "", seed),
         threshold=spec.data.threshold,
         enumerated=plan.enumerated,
         rng=stream(seed, "calibrate.truth"),
@@ -163,15 +166,14 @@ def _read_model(
         unknown.update(s.entry.id for s in engine.plan(spec) if not engine.missing_needs(s.entry, subject))
 
 
-def _parts(world: World, audited: Dataset, plan: Plan, seed: int) -> Iterator[Dataset]:
+def _parts(world: World, audited: Dataset, plan: Plan, id: str, seed: int) -> Iterator[Dataset]:
     """The people whom the truth is counted over: of a table at once, of what takes more memory in audits' sizes."""
-    assert plan.rows
-    assert plan.population
     if isinstance(audited.inputs, Tabular):
-        yield world.draw(plan.population, stream(seed, "calibrate.population"))
+        yield world.draw(rows_of(id, "population", plan.population), stream(seed, "calibrate.population"))
         return
-    for k in range(max(1, plan.population // plan.rows)):
-        yield world.draw(plan.rows, stream(seed, f"calibrate.population/{k}"))
+    rows = len(audited)
+    for k in range(MANY if plan.population is None else max(1, plan.population // rows)):
+        yield world.draw(rows, stream(seed, f"calibrate.population/{k}"))
 
 
 def _audit(model: Model, data: Dataset, spec: Spec, checks: Sequence[str], seed: int) -> Report:
