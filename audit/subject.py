@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -111,10 +111,7 @@ def fingerprint(data: Dataset) -> str:
     state = hashlib.sha256()
     coded = [codes.values.astype(np.int64) for codes in (*data.groups.values(), *data.strata.values())]
     # Of graphs the ties, of texts the tokens: whatever arrays the inputs are made of.
-    parts: list[Any] = (
-        [getattr(data.inputs, field.name) for field in fields(data.inputs)] if is_dataclass(data.inputs) else []
-    )
-    inputs: list[Any] = [part for part in parts if isinstance(part, np.ndarray)] or [None]
+    inputs: list[Any] = list(_arrays(data.inputs)) or [None]
     for column in (data.y, data.decision, data.score, data.weights, data.frequency, *inputs, *coded):
         state.update(b"-" if column is None else np.ascontiguousarray(column).tobytes())
     if data.target is not None:
@@ -122,6 +119,16 @@ def fingerprint(data: Dataset) -> str:
     names = [(name, codes.levels) for name, codes in (*data.groups.items(), *data.strata.items())]
     state.update(repr((names, data.names, data.classes)).encode())
     return state.hexdigest()
+
+
+def _arrays(inputs: Any) -> Iterator[Any]:
+    """The arrays that inputs are made of, and those of the inputs that these hold."""
+    for field in fields(inputs) if is_dataclass(inputs) else ():
+        part = getattr(inputs, field.name)
+        if isinstance(part, np.ndarray):
+            yield part
+        elif is_dataclass(part):
+            yield from _arrays(part)
 
 
 def describe(subject: Subject) -> SubjectCard:

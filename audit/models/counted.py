@@ -76,6 +76,12 @@ class Counted:
         found: Floats = self.model.routes(inputs)  # type: ignore[attr-defined]
         return found
 
+    def match(self, pictures: Any, texts: Any) -> Floats:
+        """The model's own, pictures and texts counted once each; raises BudgetSpent."""
+        self.charge(len(pictures) + len(texts))
+        found: Floats = self.model.match(pictures, texts)  # type: ignore[attr-defined]
+        return found
+
     def attribution_point(self, inputs: Any, targets: Ints | None = None) -> tuple[Any, Callable[[Any], Any]]:
         """The model's own, its forward passes counted; raises BudgetSpent."""
         leaf, forward = self.model.attribution_point(inputs, targets)  # type: ignore[attr-defined]

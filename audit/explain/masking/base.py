@@ -21,7 +21,7 @@ from audit.explain.backgrounds import Background
 
 Coalitions = NDArray[np.bool_]
 Players = Mapping[str, Sequence[str]] | str
-_FILES = ("tabular", "images", "texts", "series", "graphs")
+_FILES = ("tabular", "images", "texts", "series", "graphs", "captioned")
 
 
 class Masker(Protocol):
@@ -103,6 +103,9 @@ def masker(
       "blur", "black", "white", "background".
     - texts: players "word", "token", "sentence", `size` of them together; fill "mask", "delete" (the
       default where there is no mask token), "background".
+    - pictures with captions: players "both" (squares of the picture, `size` pixels a side, and words), "picture", "word"
+      (one side, the other stays), "slic" (superpixels and words); fill as of images, where words become the mask token
+      or, with "background", the words of the same row as the picture's filling.
     - series: players "step", "window" (`size` steps), "column", "cell" (a column in a window); fill "background",
       "mean", "previous".
     """

@@ -16,7 +16,9 @@ from audit.data.worlds import base
 from audit.data.worlds.additive import LinearForm, NodeForm, TokenForm
 from audit.data.worlds.base import planted
 from audit.data.worlds.forms import LogisticForm, RuleForm
+from audit.data.worlds.matching import MatchForm
 from audit.models.adapters.torch import TorchModel, with_facts, wrap
+from audit.models.matching import Matched, MatchedModel
 from audit.registry import adapter
 
 
@@ -190,6 +192,7 @@ FORMS: Mapping[type, type[nn.Module]] = {
     LinearForm: Linear,
     TokenForm: Tokens,
     NodeForm: Nodes,
+    MatchForm: Matched,
 }
 for _form, _module in FORMS.items():
     module.register(_form, _module)
@@ -198,7 +201,7 @@ for _form, _module in FORMS.items():
 def form_of(model: Any) -> base.Oracle | None:
     """The form that a model is by its own weights, so that its explanations are known; None for other models."""
     found = getattr(model, "module", None)
-    return found.form() if isinstance(found, Logistic | Ruled | Linear | Tokens | Nodes) else None
+    return found.form() if isinstance(found, Logistic | Ruled | Linear | Tokens | Nodes | Matched) else None
 
 
 @adapter("oracle", title="Oracle of a planted world")
@@ -214,6 +217,7 @@ def oracle(spec: Spec, dataset: Dataset) -> TorchModel:
         raise ModelError(f"the oracle reads {form.columns}, the dataset has {dataset.names}")
     logits = replace(spec, model=replace(spec.model, output="logit", classes=()))
     model = wrap(module(form), dataset, logits)
-    if isinstance(form, RuleForm):
-        model = RuledModel(**{each.name: getattr(model, each.name) for each in fields(model)})
+    kind = {RuleForm: RuledModel, MatchForm: MatchedModel}.get(type(form))
+    if kind is not None:
+        model = kind(**{each.name: getattr(model, each.name) for each in fields(model)})
     return with_facts(model, family="oracle", kind="oracle", name=f"oracle of the world {spec.data.world!r}")
