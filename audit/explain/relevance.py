@@ -221,7 +221,8 @@ def _rule(parts: list[tuple[nn.Module, Tensor]], epsilon: float, module: nn.Modu
     """What becomes of a layer's output (its value stays): the gradient times the input is then the relevance."""
     import torch
 
-    name = type(module).__name__
+    # A module of somebody's own may have the name of one of torch's.
+    name = type(module).__name__ if type(module).__module__.startswith("torch.") else ""
 
     def linear(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
         parts.append((module, output))
