@@ -32,6 +32,7 @@ KNOBS = {
     "shadow": "[0, 1)",
     "patch": "[0, 1]",
     "jitter": "[0, 2]",
+    "outline": "[0, 1]",
 }
 
 
@@ -46,6 +47,7 @@ class Glyphs:
     shadow: float
     patch: float
     jitter: float
+    outline: float = 0.0
 
     def __post_init__(self) -> None:
         for knob, allowed in KNOBS.items():
@@ -74,7 +76,7 @@ class Glyphs:
         }
         latent = {name: np.asarray(values, dtype=np.float64) for name, values in drawn.items()}
         noise = self.noise * rng.standard_normal((rows, 3, SIDE, SIDE))
-        mask = np.broadcast_to(self.seen(), (rows, SIDE, SIDE))
+        mask = self.drawn(latent) if int(self.outline) else np.broadcast_to(self.seen(), (rows, SIDE, SIDE))
         inputs = Images(values=self.clean(latent) + noise, mask=mask)
         twin = Images(values=self.clean(latent | {"light": 1 - latent["light"]}) + noise, mask=mask)
         groups = {"tone": ("light", TONES), "hair": ("short", HAIRS)}
@@ -134,6 +136,14 @@ class Glyphs:
             found |= mouth(0, *places(*shift)) ^ mouth(1, *places(*shift))
         return found
 
+    def drawn(self, latent: Mapping[str, Ints]) -> NDArray[np.bool_]:
+        """The pixels (n, 32, 32) of the mouth that is drawn in each face of latent factors (n,)."""
+        kinds = np.stack([latent[name] for name in ("y", "right", "down")], axis=1)
+        found = np.zeros((len(kinds), SIDE, SIDE), dtype=np.bool_)
+        for y, right, down in np.unique(kinds, axis=0):
+            found[(kinds == (y, right, down)).all(axis=1)] = mouth(y, *places(right, down))
+        return found
+
     def oracle(self) -> LinearForm:
         """Fisher's linear discriminant of the pixels of the mask, from the exact means and covariance; nought elsewhere.
 
@@ -181,6 +191,7 @@ def glyphs(
     shadow: float = 0.0,
     patch: float = 0.0,
     jitter: float = 1.0,
+    outline: float = 0.0,
 ) -> Glyphs:
     """A face of 32 x 32 pixels in three colours smiles or frowns; both are as likely, whatever its tone and its hair.
 
@@ -193,7 +204,9 @@ def glyphs(
     pictures of dark faces; below 1 they are underexposed. shadow: how far long hair darkens the lower face, 0 not at all;
     it hits dark faces with long hair most. patch: how often a patch in the corner, white for a smile and black for a
     frown, gives the label away: spurious, and not in the mask. jitter: pixels that a face may lie off the middle either
-    way (rounded down); then the mask covers all places. Knobs outside their range raise DataError.
+    way (rounded down); then the mask covers all places. outline: at 1 the mask of each face is the mouth drawn in it, for
+    models that mark it; the oracle then looks beyond the mask wherever another face may have its mouth. Knobs outside
+    their range raise DataError.
     """
     return Glyphs(
         p_dark=p_dark,
@@ -203,4 +216,5 @@ def glyphs(
         shadow=shadow,
         patch=patch,
         jitter=jitter,
+        outline=outline,
     )
