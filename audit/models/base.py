@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from audit.core import Card, Dataset, Floats, ModelError, Offer, Output, Spec, Stopped
 from audit.data.columns import find, key_of
+from audit.data.graphs import Graphs
 from audit.data.images import Images
 from audit.data.tables import listed
 from audit.data.tabular import Tabular
@@ -81,7 +82,8 @@ def predict(answer: Answer, inputs: Any, reading: Reading) -> Floats:
 def _batches(answer: Answer, inputs: Any, size: int) -> Iterator[NDArray[Any]]:
     """Raw outputs batch by batch; a batch too large for the memory is halved."""
     start, total = 0, len(inputs)
-    size = max(1, min(size, total))
+    # Nodes of one graph need all of it, however few are asked about: batches of them would only repeat the work.
+    size = total if isinstance(inputs, Graphs) and not inputs.copies.any() else max(1, min(size, total))
     while start < total:
         stop = min(start + size, total)
         try:

@@ -10,13 +10,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from audit.core import Floats, Inputs, MissingOffer, ModelError, Offer, Output, UsageError
+from audit.core import Floats, Inputs, Ints, MissingOffer, ModelError, Offer, Output, UsageError
+from audit.data.captioned import Captioned
 from audit.data.graphs import Graphs
+from audit.data.images import Images
 from audit.data.tables import listed
 from audit.data.tabular import Tabular
 from audit.data.texts import UNKNOWN, Texts, tokenised
 from audit.models.adapters.torch import TorchModel
 from audit.models.arrangement import Arrangement, arranged
+from audit.models.kinds import agree, blank
+from audit.models.linking import edges_between, linked
+from audit.models.matching import both
 
 
 class Reference(nn.Module):
@@ -151,13 +156,45 @@ class FamilyModel(TorchModel):
     def embed(self, texts: Sequence[str]) -> Floats:
         """One vector a text (n, d): module.embed(ids); a row of NaN for a text with a word that the model does not know."""
         module = self._asked("embedding")
-        if not isinstance(self.own, Texts):
+        own = self.own.texts if isinstance(self.own, Captioned) else self.own
+        if not isinstance(own, Texts):
             raise ModelError(f"{self.family}: only models of texts embed them")
-        found = tokenised(texts, self.own.vocabulary)
+        found = tokenised(texts, own.vocabulary)
         with torch.no_grad():
             vectors: Floats = module.embed(self.tensor(found)).double().cpu().numpy()
-        vectors[(found.ids == self.own.vocabulary.index(UNKNOWN)).any(axis=1)] = np.nan
+        vectors[(found.ids == own.vocabulary.index(UNKNOWN)).any(axis=1)] = np.nan
         return vectors
+
+    def match(self, pictures: Images, texts: Texts) -> Floats:
+        """The score (n, m) of every picture with every text, on the scale of log-odds: module.match(pictures, ids).
+
+        Raises ModelError for pictures or texts of another kind than the model was trained on.
+        """
+        module = self._asked("matching")
+        pictures, texts = both(pictures, texts)
+        given = Captioned(images=blank(pictures), texts=blank(texts))
+        agree(self.family, self.own, given)
+        size = self.reading.batch_size
+        starts = range(0, len(pictures), size)
+        blocks = [np.arange(start, min(start + size, len(pictures))) for start in starts]
+        with torch.no_grad():
+            ids = self.tensor(texts)
+            parts = [module.match(self.tensor(pictures.take(rows)), ids).double().cpu().numpy() for rows in blocks]
+        return np.concatenate(parts) if parts else np.empty((0, len(texts)))
+
+    def edges(self) -> Ints:
+        """The ties (m, 2) between the nodes that are asked about, as row numbers."""
+        return edges_between(self._nodes_of_rows())
+
+    def link(self, pairs: Ints) -> Floats | None:
+        """The chance (k,) that each pair of rows (k, 2) is tied, None where the module says nothing of it: module.link(x, edges, pairs)."""
+        return linked(self, self._nodes_of_rows(), pairs)
+
+    def _nodes_of_rows(self) -> Graphs:
+        self._asked("graph")
+        if self.graphs is None:
+            raise ModelError(f"{self.family}: its data are no graph")
+        return self.graphs
 
     def rules(self) -> Any:
         """The rules (`audit.data.rules.Rules`) whose decisions are the model's own."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
@@ -19,7 +18,7 @@ from audit.fairness.encode import encode
 from audit.models.adapters.torch import TorchModel
 from audit.models.adapters.torch import load as load_torch
 from audit.models.adapters.torch import wrap as wrap_torch
-from audit.models.modes import evaluating
+from audit.models.linking import edges_between, linked
 from audit.registry import adapter
 
 
@@ -37,32 +36,14 @@ class GeometricModel(TorchModel):
 
     def edges(self) -> Ints:
         """The ties (m, 2) between the nodes that are asked about, as row numbers."""
-        row = np.full(len(self.graphs.features), -1, dtype=np.int64)
-        row[self.graphs.targets] = np.arange(len(self.graphs))
-        ties = row[self.graphs.edges]
-        return np.asarray(ties[(ties >= 0).all(axis=1)])
+        return edges_between(self.graphs)
 
     def link(self, pairs: Ints) -> Floats | None:
         """The chance (k,) that each pair of rows (k, 2) is tied, by module.link(features, edge_index, pairs (2, k)).
 
         None where the module has no such method. Raises ModelError for what is no probability.
         """
-        predict = getattr(self.module, "link", None)
-        if predict is None:
-            return None
-        features = self.tensor(self.graphs.features)
-        edges, asked = (
-            torch.as_tensor(places.T.copy(), device=self.device)
-            for places in (self.graphs.edges, self.graphs.targets[pairs])
-        )
-        with torch.no_grad(), evaluating(self.module):
-            found: Floats = predict(features, edges, asked).double().cpu().numpy()
-        if found.shape != (len(pairs),) or not ((found >= 0) & (found <= 1)).all():
-            raise ModelError(
-                f"{self.family}.link: expected a probability for each of {len(pairs)} pairs, got shape {found.shape}"
-                + (f" from {found.min():g} to {found.max():g}" if found.size else "")
-            )
-        return found
+        return linked(self, self.graphs, pairs)
 
 
 @adapter("geometric", title="PyTorch Geometric module")
