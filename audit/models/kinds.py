@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from audit.core import ModelError
+from audit.data.captioned import Captioned
 from audit.data.graphs import Graphs
 from audit.data.images import Images
 from audit.data.series import Series
@@ -40,6 +41,8 @@ def described(inputs: Any) -> Mapping[str, Any]:
         return {"kind": "texts", **facts}
     if isinstance(inputs, Graphs):
         return {"kind": "graphs", "columns": list(inputs.columns)}
+    if isinstance(inputs, Captioned):
+        return {"kind": "captioned", "images": described(inputs.images), "texts": described(inputs.texts)}
     return {}
 
 
@@ -61,6 +64,8 @@ def rebuilt(facts: Mapping[str, Any]) -> Any:
         empty = np.empty((0, len(facts["columns"])))
         edges = none.reshape(0, 2)
         return Graphs(features=empty, edges=edges, targets=none, copies=none, columns=tuple(facts["columns"]))
+    if kind == "captioned":
+        return Captioned(images=rebuilt(facts["images"]), texts=rebuilt(facts["texts"]))
     return None
 
 
@@ -73,6 +78,10 @@ def agree(id: str, own: Any, given: Any) -> None:
     if type(own) is not type(given):
         raise ModelError(f"{id} was trained on {type(own).__name__}, the data hold {type(given).__name__}")
     if isinstance(own, Tabular):
+        return
+    if isinstance(own, Captioned):
+        agree(id, own.images, given.images)
+        agree(id, own.texts, given.texts)
         return
     trained, come = described(own), described(given)
     for name, value in trained.items():

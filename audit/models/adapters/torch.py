@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.core import Card, Dataset, Dtype, Floats, Ints, MissingOffer, ModelError, Offer, Spec
+from audit.data.captioned import Captioned
 from audit.data.graphs import Graphs
 from audit.data.series import Series
 from audit.data.texts import Texts
@@ -137,11 +138,13 @@ class TorchModel(Offering):
     def tensor(self, inputs: Any) -> Tensor:
         """Inputs or an array (n, ...) as a fresh tensor on the module's device, in the type of its parameters.
 
-        Token ids stay whole numbers.
+        Token ids stay whole numbers: where they stand beside a picture's, the numbers are float32 at least.
         """
         # A copy, so that a module that writes into its input does not write into the data.
         values = array(inputs)
         kind = torch.long if isinstance(inputs, Texts) else _dtype(self.module)
+        if isinstance(inputs, Captioned):
+            kind = torch.promote_types(kind, torch.float32)
         return torch.tensor(values, dtype=kind, device=self.device)
 
     def _beside(self, inputs: Any) -> tuple[Tensor, ...]:
