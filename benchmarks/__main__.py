@@ -27,6 +27,11 @@ def tables() -> dict[str, Callable[[bool], None]]:
     return _named("TABLES")
 
 
+def on_device() -> dict[str, Callable[[bool, str], None]]:
+    """Every table that is taken on one device: name -> function (quick, device) that prints it."""
+    return _named("ON_DEVICE")
+
+
 def _named(what: str) -> dict[str, Any]:
     import benchmarks
 
@@ -39,28 +44,35 @@ def _named(what: str) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the cases that the command line names."""
-    known, printed = cases(), tables()
+    known, placed = cases(), on_device()
+    printed = tables()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"cases, or what their names begin with: {', '.join(known)}; tables without a goal: {', '.join(printed)}",
+        help=f"cases, or what their names begin with: {', '.join(known)}; tables without a goal: {', '.join([*printed, *placed])}",
     )
     parser.add_argument("--all", action="store_true", help="every case, no table")
     parser.add_argument("--quick", action="store_true", help="small sizes, and a part of the peer's slowest work")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help=f"where {', '.join(placed)} runs"
+    )
     parser.add_argument("--size", type=int, help="rows, instead of the sizes of the case")
     parser.add_argument("--peak", choices=("ours", "theirs"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    named = {name: _beginning(name, [*known, *printed]) for name in options.names}
+    named = {name: _beginning(name, [*known, *printed, *placed]) for name in options.names}
     names = list(known) if options.all else list(dict.fromkeys(name for found in named.values() for name in found))
     unknown = [name for name, found in named.items() if not found]
     if unknown or not names:
-        parser.error(f"allowed names are {', '.join([*known, *printed])}; got {', '.join(unknown) or 'none'}")
+        parser.error(f"allowed names are {', '.join([*known, *printed, *placed])}; got {', '.join(unknown) or 'none'}")
     if options.peak:
         return _peak(known[names[0]], options.size, options.peak)
     met = True
     for name in names:
+        if name in placed:
+            placed[name](options.quick, options.device)
+            continue
         if name in printed:
             printed[name](options.quick)
             continue

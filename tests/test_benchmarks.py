@@ -1,9 +1,6 @@
 import importlib
 import json
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,32 +8,28 @@ import pytest
 from audit.explain import game
 
 pytest.importorskip("fairlearn")
-ROOT = Path(__file__).resolve().parents[1]
 
 
-def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
-
-
-def test_a_case_prints_its_verdicts_and_both_sides_agree():
-    done = benchmarks("metrics-categoricals", "--quick", "--size", "5000")
-    assert done.returncode in (0, 1), done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert [line["case"] for line in lines] == ["metrics-categoricals-5e3", "metrics-categoricals-5e3-memory"]
+def test_a_case_prints_its_verdicts_and_both_sides_agree(capsys):
+    """Peak memory is that of fresh processes, each `python -m benchmarks`."""
+    code = importlib.import_module("benchmarks.__main__").main(["metrics-categoricals", "--quick", "--size", "1000"])
+    told = capsys.readouterr().out.splitlines()
+    lines = [json.loads(line) for line in told if line.startswith("{")]
+    assert [line["case"] for line in lines] == ["metrics-categoricals-1e3", "metrics-categoricals-1e3-memory"]
     for line in lines:
         assert set(line) == {"case", "peer", "ratio", "goal", "met"}
         assert line["met"] == (line["ratio"] >= line["goal"])
         assert line["peer"].startswith("fairlearn")
-    assert done.returncode == (0 if all(line["met"] for line in lines) else 1)
-    distance = next(line for line in done.stdout.splitlines() if "differ by at most" in line)
+    assert code == (0 if all(line["met"] for line in lines) else 1)
+    distance = next(line for line in told if "differ by at most" in line)
     assert float(distance.split()[-1]) <= 1e-12
 
 
-def test_unknown_names_are_refused_with_the_known_ones():
-    done = benchmarks("metric-strings")
-    assert done.returncode == 2
-    assert "allowed names are bootstrap" in done.stderr
+def test_unknown_names_are_refused_with_the_known_ones(capsys):
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module("benchmarks.__main__").main(["metric-strings"])
+    assert end.value.code == 2
+    assert "allowed names are bootstrap" in capsys.readouterr().err
 
 
 def test_the_beginning_of_names_stands_for_all_of_them():
@@ -112,3 +105,58 @@ def test_a_model_is_judged_by_its_decisions_and_its_score(test_data):
     assert (found.parity.value, found.odds.value) == (1.0, 1.0)
     assert found.told == pytest.approx(1.0)
     assert found.accuracy == pytest.approx((race == test.y).mean())
+
+
+@pytest.fixture(scope="module")
+def scale():
+    pytest.importorskip("torch")
+    return importlib.import_module("benchmarks.scale")
+
+
+def test_a_family_grows_and_its_operations_are_those_counted_by_hand(scale):
+    budget = scale.Budget(one_pass=0.02, family=600.0, doublings=1, batch=512)
+    *found, why = scale.sizes("mlp", "cpu", budget)
+    assert why == "as large as asked"
+    assert [each.factor for each in found] == [1, 2]
+    for each in found:
+        wide = 64 * each.factor
+        assert each.flops_per_row == 2 * (7 * wide + wide * wide + wide)
+        assert each.parameters == 7 * wide + wide + wide * wide + wide + wide + 1
+        assert each.flops_per_second == pytest.approx(each.rows_per_second * each.flops_per_row)
+        assert each.rows_per_second > 0
+        assert each.batch <= budget.batch
+        assert scale.line(each).split()[0] == "mlp"
+
+
+def test_a_family_without_an_option_of_size_says_so(scale):
+    only, why = scale.sizes("perceptron", "cpu", scale.QUICK)
+    assert only.factor == 1
+    assert why == "it has no option of size"
+
+
+def test_copies_of_a_graph_lie_beside_one_another(scale):
+    from audit.data.graphs import graph
+
+    class Sums:
+        device = "cpu"
+
+        def tensor(self, values):
+            return torch.tensor(values)
+
+    torch = pytest.importorskip("torch")
+    one = graph(np.arange(6.0).reshape(3, 2), np.array([[0, 1], [1, 2]]))
+    features, edges = scale.tensors(Sums(), one, 3)
+    assert features.shape == (9, 2)
+    assert edges.shape == (2, 12)
+    summed = torch.zeros_like(features).index_add_(0, edges[1], features[edges[0]])
+    np.testing.assert_array_equal(summed, np.tile([[2.0, 3.0], [4.0, 6.0], [2.0, 3.0]], (3, 1)))
+
+
+def test_the_table_of_sizes_is_printed_for_a_device(scale, capsys):
+    scale.main(quick=True, device="cpu", names=["perceptron"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("on the CPU")
+    assert lines[1].split()[:2] == ["family", "size"]
+    assert lines[2].split()[0] == "perceptron"
+    assert lines[3].startswith("perceptron: it has no option of size; at best")
+    assert "scale" in importlib.import_module("benchmarks.__main__").on_device()
