@@ -73,7 +73,7 @@ def resnet(
     width: int = 8,
     blocks: Sequence[int] = (1, 1, 1),
     stem: int = 2,
-    epochs: int = 8,
+    epochs: int = 6,
     batch: int = 64,
     optimiser: Optimiser = "adam",
     rate: float | None = None,

@@ -55,7 +55,7 @@ def vgg(
     widths: Sequence[int] = (8, 16, 32),
     hidden: int = 64,
     dropout: float = 0.5,
-    epochs: int = 8,
+    epochs: int = 6,
     batch: int = 64,
     optimiser: Optimiser = "adam",
     rate: float | None = None,
