@@ -35,8 +35,9 @@ class Training:
 
     rate: None for the optimiser's own (`RATES`). momentum: of "momentum" and "nesterov". weight_decay: added to the
     gradient as an L2 penalty; decoupled from the step's scaling for "adamw" and "kfac". damping: of "kfac". clip: the
-    longest gradient, over all parameters together, that a step takes; None for any. Raises UsageError for what is not
-    allowed.
+    longest gradient, over all parameters together, that a step takes; None for any. warmup: the share of the steps over
+    which the rate rises linearly, to fall linearly to 0 over the others; None for the same rate throughout. Raises
+    UsageError for what is not allowed.
     """
 
     epochs: int = 12
@@ -48,6 +49,7 @@ class Training:
     rule: Rule = "backpropagation"
     damping: float = 1e-2
     clip: float | None = None
+    warmup: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -63,6 +65,8 @@ class Training:
             raise UsageError(f"rate: a number above 0, or None for the optimiser's own, got {self.rate!r}")
         if self.clip is not None and not 0 < self.clip < math.inf:
             raise UsageError(f"clip: a number above 0, or None for no clipping, got {self.clip!r}")
+        if self.warmup is not None and not 0 <= self.warmup < 1:
+            raise UsageError(f"warmup: a share in [0, 1), or None for one rate throughout, got {self.warmup!r}")
         if not 0 <= self.momentum < 1:
             raise UsageError(f"momentum: a number in [0, 1), got {self.momentum!r}")
         for name in ("weight_decay", "damping"):
@@ -91,7 +95,7 @@ def train(
         with (
             seeded(training.seed) as generator,
             feeding_back(module, training.rule, x[:2], seed=training.seed),
-            _stepper(module, training, loss) as step,
+            _stepper(module, training, loss, training.epochs * -(-len(x) // training.batch)) as step,
         ):
             for epoch in range(training.epochs):
                 total = torch.zeros((), dtype=torch.float64, device=x.device)
@@ -126,9 +130,10 @@ Step = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 @contextmanager
-def _stepper(module: nn.Module, training: Training, loss: Loss) -> Iterator[Step]:
-    """One step of the optimiser on a batch: rows, targets, shares to the mean loss before the step."""
+def _stepper(module: nn.Module, training: Training, loss: Loss, steps: int) -> Iterator[Step]:
+    """One of `steps` steps of the optimiser on a batch: rows, targets, shares to the mean loss before the step."""
     optimiser = _optimiser(module, training)
+    scheduler = _scheduler(optimiser, training, steps)
     kfac = KFAC(damping=training.damping) if training.optimiser == "kfac" else None
 
     def step(x: Tensor, y: Tensor, shares: Tensor | None) -> Tensor:
@@ -144,6 +149,8 @@ def _stepper(module: nn.Module, training: Training, loss: Loss) -> Iterator[Step
         if training.clip is not None:
             nn.utils.clip_grad_norm_(module.parameters(), training.clip)
         optimiser.step()
+        if scheduler is not None:
+            scheduler.step()
         return mean.detach()
 
     with nullcontext() if kfac is None else kfac.watching(module):
@@ -164,6 +171,20 @@ def _optimiser(module: nn.Module, training: Training) -> torch.optim.Optimizer:
         momentum=training.momentum if with_momentum else 0.0,
         nesterov=training.optimiser == "nesterov",
     )
+
+
+def _scheduler(
+    optimiser: torch.optim.Optimizer, training: Training, steps: int
+) -> torch.optim.lr_scheduler.LambdaLR | None:
+    """What lets the rate rise over the first steps and fall over the others; None where it stays."""
+    if training.warmup is None:
+        return None
+    rising = training.warmup * steps
+
+    def share(done: int) -> float:
+        return min((done + 1) / (rising + 1), (steps - done) / max(steps - rising, 1.0))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, share)
 
 
 def log_loss(raw: Tensor, y: Tensor) -> Tensor:
