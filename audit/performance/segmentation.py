@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import cast
 
 import numpy as np
@@ -44,7 +44,7 @@ def segmentation(subject: Subject, context: Context, *, threshold: float = 0.5, 
     if not 0.0 < threshold < 1.0:
         raise UsageError(f"threshold: a chance above 0 and below 1, got {threshold}")
     some = among(subject, sampled(context.rng, len(subject), rows))
-    values = overlaps(*_pixels(some, threshold))
+    values = stats.overlaps(*_pixels(some, threshold))._asdict()
     defined = np.flatnonzero(~np.isnan(values["iou"]))
     yield Measure(
         name="pictures_left_out",
@@ -61,14 +61,6 @@ def segmentation(subject: Subject, context: Context, *, threshold: float = 0.5, 
     yield from person_means(some, context, values, KINDS, merit=values["iou"], label="overlaps")
     for attributes in some.slices:
         yield _worst(some, attributes, values["iou"], context.confidence)
-
-
-def overlaps(found: np.ndarray, mask: np.ndarray) -> Mapping[str, Floats]:
-    """Intersection over union and Dice's coefficient (n,) of masks (n, height, width) of True and False; NaN for 0/0."""
-    both = (found & mask).sum(axis=(1, 2))
-    either = (found | mask).sum(axis=(1, 2))
-    areas = found.sum(axis=(1, 2)) + mask.sum(axis=(1, 2))
-    return {"iou": stats.divide(both, either), "dice": stats.divide(2 * both, areas)}
 
 
 def _pixels(subject: Subject, threshold: float) -> tuple[np.ndarray, np.ndarray]:

@@ -28,6 +28,8 @@ from audit.stats.intervals import z_quantile as z_quantile
 from audit.stats.multiplicity import benjamini_hochberg as benjamini_hochberg
 from audit.stats.multiplicity import holm as holm
 from audit.stats.multiplicity import westfall_young as westfall_young
+from audit.stats.overlaps import Overlaps as Overlaps
+from audit.stats.overlaps import overlaps as overlaps
 from audit.stats.resampling import blocks as blocks
 from audit.stats.resampling import bootstrap_counts as bootstrap_counts
 from audit.stats.resampling import bootstrap_interval as bootstrap_interval
