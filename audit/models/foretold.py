@@ -1,0 +1,34 @@
+"""What models of language say of a word by the words around it, held against a world that knows its chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+
+from audit.core import DataError, Dataset, Model
+from audit.data.texts import Texts
+from audit.data.worlds.base import World
+from audit.data.worlds.quadrature import sigmoid
+from audit.models.promises import Promise
+
+
+def told_apart(logits: Tensor) -> Tensor:
+    """Logits (n, k) of k words as a classifier's: (n, k), of two words the log-odds (n,) of the second."""
+    return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+
+def near_the_true_chances(model: Model, data: Dataset, world: World, *, within: float) -> Iterator[Promise]:
+    """In every text the chance of the word is within so much of the true one; one promise for each chance that there is.
+
+    Texts of one true chance (of one occupation, say) go together: the model's mean is promised.
+    """
+    if not isinstance(data.inputs, Texts):
+        raise DataError(f"chances of words need Texts, the data hold {type(data.inputs).__name__}")
+    score, truth = model.predict(data.inputs), np.round(sigmoid(world.oracle().logit(data.inputs.ids)), 9)
+    means = {float(chance): float(score[truth == chance].mean()) for chance in np.unique(truth)}
+    worst = max(means, key=lambda chance: abs(means[chance] - chance))
+    name = f"P({data.classes[1]}) where it is {worst:.2f}"
+    why = "the furthest of all from its truth"
+    yield Promise(name=name, value=means[worst], low=worst - within, high=worst + within, why=why)
