@@ -41,7 +41,8 @@ class Paths(nn.Module):
     behind each of them, without which a few hundred steps leave the class at chance.
 
     Pictures (n, given, h, w) become maps (n, maps, h, w). A step down is a max pooling that halves the map, then twice the
-    channels; a step up a transposed convolution that doubles it. Sides that are no multiple of 2 ** depth are framed with noughts below and on the right, and cut off the maps again.
+    channels; a step up a transposed convolution that doubles it. Sides that are no multiple of 2 ** depth are framed with
+    noughts below and on the right, and cut off the maps again.
     """
 
     def __init__(self, given: int, sides: Sequence[int], width: int, depth: int, maps: int) -> None:
@@ -94,7 +95,7 @@ class UNet(Pictured):
 
     def logits(self, maps: Tensor) -> Tensor:
         """Logits (n, outputs) of what `maps` gave."""
-        return maps[:, 1:].flatten(2).sum(dim=2) / EVIDENCE
+        return maps[:, 1:].mean(dim=(2, 3)) * (maps[0, 0].numel() / EVIDENCE)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n,) or (n, k) of raw pictures (n, c, h, w)."""
