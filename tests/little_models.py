@@ -58,6 +58,9 @@ class Open:
     def tensor(self, inputs: Tabular) -> Any:
         return self.attribution_point(inputs)[0]
 
+    def arguments(self, inputs: Tabular) -> tuple[Any, ...]:
+        return (self.tensor(inputs),)
+
     def attribution_point(self, inputs: Tabular, targets: Any = None) -> tuple[Any, Callable]:
         import torch
 

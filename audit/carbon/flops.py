@@ -1,10 +1,12 @@
 """Floating-point operations of one forward pass, and a list of what was not counted.
 
-Counted are matrix products, convolutions and attention, as one multiplication and one addition each, and distances
-between rows, as a subtraction, a multiplication and an addition a coordinate. The count is taken on a copy without
-data (torch's "meta" device), where fused kernels that no counter knows fall apart into what they are made of; a module
-that cannot go there, as one whose path depends on the data, runs as a copy on its own device with those kernels
-switched off: then the operations of the path that these rows take are counted.
+Counted are matrix products, convolutions and attention, as one multiplication and one addition each; distances between
+rows, as a subtraction, a multiplication and an addition a coordinate; batch norm, as a scale and a shift of each number;
+poolings and what is scattered to the nodes of a graph, as one addition or comparison of each number that goes in. Not
+counted are softmax, layer norms, sums, and what is done to each number by itself: activations, gates, shortcuts, biases.
+The count is taken on a copy without data (torch's "meta" device), where fused kernels that no counter knows fall apart
+into what they are made of; a module that cannot go there, as one whose path depends on the data, runs as a copy on its
+own device with those kernels switched off: then the operations of the path that these rows take are counted.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from audit.carbon.formulas import formulas
 from audit.core import ModelError
 
 if TYPE_CHECKING:
@@ -69,13 +72,10 @@ def _counted(module: nn.Module, device: str, inputs: tuple[Tensor, ...], method:
 
 def _mode(counted: Counter[str], uncounted: Counter[str]) -> Any:
     """A dispatch mode that adds every operation to one of the two; torch's own counter neither lists nor nests."""
-    import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils.flop_counter import flop_registry
 
-    aten = torch.ops.aten
-    own = {aten.mv: _of_first, aten.dot: _of_first, aten.addmv: _of_second}  # no formula of torch's own
-    own |= {aten._cdist_forward: _of_distances, aten._euclidean_dist: _of_distances}
+    own = formulas()
 
     class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -87,26 +87,14 @@ def _mode(counted: Counter[str], uncounted: Counter[str]) -> Any:
                 if parts is not NotImplemented:
                     return parts
             result = func(*args, **kwargs)
-            if formula is not None:
-                counted[str(func.overloadpacket)] += int(formula(*args, **kwargs, out_val=result))
+            operations = None if formula is None else formula(*args, **kwargs, out_val=result)
+            if operations is not None:
+                counted[str(func.overloadpacket)] += int(operations)
             elif not _moves_only(func):
                 uncounted[str(func.overloadpacket)] += 1
             return result
 
     return Count()  # type: ignore[no-untyped-call]
-
-
-def _of_first(first: Tensor, *rest: Any, **options: Any) -> int:
-    return 2 * first.numel()
-
-
-def _of_second(first: Tensor, second: Tensor, *rest: Any, **options: Any) -> int:
-    return 2 * second.numel()
-
-
-def _of_distances(first: Tensor, second: Tensor, *rest: Any, **options: Any) -> int:
-    """3 d for each pair of rows of first (..., n, d) and second (..., m, d); batches are of the result's shape."""
-    return 3 * int(options["out_val"].numel()) * first.shape[-1]
 
 
 _MOVES = frozenset(

@@ -83,7 +83,7 @@ class TorchModel(Offering):
         with torch.no_grad(), evaluating(self.module):
             if isinstance(inputs, Graphs):
                 return self._nodes(inputs, self.tensor(inputs.features)).double().cpu().numpy()
-            return _tensor(self.module(self.tensor(inputs), *self._beside(inputs))).double().cpu().numpy()
+            return _tensor(self.module(*self.arguments(inputs))).double().cpu().numpy()
 
     def _nodes(self, graphs: Graphs, features: Tensor, weights: Tensor | None = None) -> Tensor:
         """What module(features, edge_index) says of the nodes that are asked about."""
@@ -146,6 +146,12 @@ class TorchModel(Offering):
         if isinstance(inputs, Captioned):
             kind = torch.promote_types(kind, torch.float32)
         return torch.tensor(values, dtype=kind, device=self.device)
+
+    def arguments(self, inputs: Any) -> tuple[Tensor, ...]:
+        """What the module's forward reads of inputs: their values, and what stands beside them; of a graph all of it."""
+        if isinstance(inputs, Graphs):
+            return self.tensor(inputs.features), torch.as_tensor(inputs.edges.T.copy(), device=self.device)
+        return (self.tensor(inputs), *self._beside(inputs))
 
     def _beside(self, inputs: Any) -> tuple[Tensor, ...]:
         """What forward reads beside the values: of sequences their lengths (n,), where it has a parameter of that name."""
