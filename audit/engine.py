@@ -47,6 +47,7 @@ Progress = Callable[[int, int | None, str], None]
 DEADLINE = "the deadline (max_seconds) has passed"
 INTERRUPTED = "stopped by Ctrl-C"
 SLICERS = (
+    "caption",
     "case",
     "feature",
     "method",

@@ -52,6 +52,7 @@ READING: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
                 "fairness.calibration",
                 "fairness.thresholds",
                 "fairness.ranking",
+                "fairness.retrieval",
                 "fairness.regression",
             ),
         ),
