@@ -2,8 +2,8 @@
 
 Counted are matrix products, convolutions and attention, as one multiplication and one addition each; distances between
 rows, as a subtraction, a multiplication and an addition a coordinate; batch norm, as a scale and a shift of each number;
-poolings and what is scattered to the nodes of a graph, as one addition or comparison of each number that goes in. Not
-counted are softmax, layer norms, sums, and what is done to each number by itself: activations, gates, shortcuts, biases.
+sums, means, poolings and what is scattered to the nodes of a graph, as one addition or comparison of each number that goes
+in. Not counted are softmax, layer norms, and what is done to each number by itself: activations, gates, shortcuts, biases.
 The count is taken on a copy without data (torch's "meta" device), where fused kernels that no counter knows fall apart
 into what they are made of; a module that cannot go there, as one whose path depends on the data, runs as a copy on its
 own device with those kernels switched off: then the operations of the path that these rows take are counted.
@@ -87,9 +87,8 @@ def _mode(counted: Counter[str], uncounted: Counter[str]) -> Any:
                 if parts is not NotImplemented:
                     return parts
             result = func(*args, **kwargs)
-            operations = None if formula is None else formula(*args, **kwargs, out_val=result)
-            if operations is not None:
-                counted[str(func.overloadpacket)] += int(operations)
+            if formula is not None:
+                counted[str(func.overloadpacket)] += int(formula(*args, **kwargs, out_val=result))
             elif not _moves_only(func):
                 uncounted[str(func.overloadpacket)] += 1
             return result

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-Formula = Callable[..., int | None]
+Formula = Callable[..., int]
 
 
 def formulas() -> Mapping[Any, Formula]:
@@ -28,7 +28,7 @@ def formulas() -> Mapping[Any, Formula]:
         (aten.max_pool1d, aten.max_pool2d, aten.max_pool2d_with_indices, aten.max_pool3d_with_indices), _of_windows
     )
     found |= dict.fromkeys((aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d), _of_numbers)
-    found[aten.mean] = _of_places
+    found[aten.mean] = found[aten.sum] = _of_numbers
     found |= dict.fromkeys((aten.scatter_add, aten.scatter_add_, aten.scatter_reduce, aten.scatter_reduce_), _of_source)
     found |= dict.fromkeys((aten.index_add, aten.index_add_, aten.index_reduce, aten.index_reduce_), _of_source)
     return found
@@ -61,13 +61,8 @@ def _of_windows(x: Tensor, kernel: Any, *rest: Any, **options: Any) -> int:
 
 
 def _of_numbers(x: Tensor, *rest: Any, **options: Any) -> int:
-    """One addition for each number that goes into a mean."""
+    """One addition for each number that goes into a sum or a mean."""
     return x.numel()
-
-
-def _of_places(x: Tensor, dims: Any = (), *rest: Any, **options: Any) -> int | None:
-    """The same of a mean over the sides of a map, which is a pooling; any other mean has no formula."""
-    return x.numel() if len(dims or ()) > 1 and x.ndim > len(dims) + 1 else None
 
 
 def _of_source(x: Tensor, dim: int, index: Tensor, source: Tensor, *rest: Any, **options: Any) -> int:

@@ -40,8 +40,8 @@ def inference(subject: Subject, context: Context) -> Iterator[Evidence]:
 
     Floating-point operations of the forward pass of one row, counted operation by operation: a multiplication and an
     addition each count as one. Of a graph, all nodes are answered in one pass: its operations are shared out evenly over
-    the nodes that are asked about. Counted are matrix products, convolutions, attention, distances, batch norms, poolings
-    and what is summed up at the nodes of a graph. Operations without a formula (activations, layer norms, look-ups) are
+    the nodes that are asked about. Counted are matrix products, convolutions, attention, distances, batch norms, sums,
+    means, poolings and what is added up at the nodes of a graph. Operations without a formula (activations, layer norms, look-ups) are
     listed with their calls and are not part of the sum. Parameters are counted and weighed as they are stored, buffers
     included in the bytes.
 

@@ -9,6 +9,7 @@ from audit.core import ModelError
 
 MLP = 2 * 5 * (10 * 32 + 32 * 4)
 LSTM = 2 * 4 * 20 * 4 * (32 * 64 + 64 * 64)
+HEADS = 2 * 2 * 20 * 4 * 32 * 32 + 2 * 2 * 2 * 20 * 20 * 32  # the projections, then scores and means
 ENCODER = 2 * 2 * 20 * (4 * 32 * 32 + 2 * 32 * 64) + 2 * 2 * 2 * 20 * 20 * 32
 
 
@@ -31,6 +32,30 @@ class Radial(nn.Module):
 class Distances(nn.Module):
     def forward(self, first, second):
         return torch.cdist(first, second)
+
+
+class Summed(nn.Module):
+    """Sums of messages (m, 4) at five nodes, as graph networks make them."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def forward(self, x, to):
+        if self.how == "index":
+            return x.new_zeros(5, 4).index_add(0, to, x)
+        if self.how == "largest":
+            return x.new_zeros(5, 4).scatter_reduce(0, to[:, None].expand_as(x), x, "amax")
+        return x.new_zeros(5, 4).scatter_add_(0, to[:, None].expand_as(x), x)
+
+
+class Attended(nn.Module):
+    def __init__(self, weights):
+        super().__init__()
+        self.weights, self.attention = weights, nn.MultiheadAttention(32, 4, batch_first=True)
+
+    def forward(self, x):
+        return self.attention(x, x, x, need_weights=self.weights)[0]
 
 
 class Vector(nn.Module):
@@ -65,6 +90,42 @@ def cases():
         "radial": (Radial("donot_use_mm_for_euclid_dist"), (torch.ones(8, 6),), 8 * 48 * (3 * 6 + 2 * 2)),
         "radial by products": (Radial("use_mm_for_euclid_dist"), (torch.ones(8, 6),), 8448),
         "distances in batches": (Distances(), (torch.ones(2, 5, 3), torch.ones(2, 4, 3)), 2 * 5 * 4 * 3 * 3),
+        "elman": (nn.RNN(8, 16, batch_first=True), (torch.ones(4, 20, 8),), 2 * 4 * 20 * 16 * (8 + 16)),
+        "gru": (nn.GRU(8, 16, batch_first=True), (torch.ones(4, 20, 8),), 2 * 4 * 20 * 3 * 16 * (8 + 16)),
+        "lstm both ways": (
+            nn.LSTM(8, 16, batch_first=True, bidirectional=True),
+            (torch.ones(4, 20, 8),),
+            2 * 2 * 4 * 20 * 4 * 16 * (8 + 16),
+        ),
+        "heads with weights": (Attended(True), (torch.ones(2, 20, 32),), HEADS + 2 * 4 * 20 * 20),
+        "heads without weights": (Attended(False), (torch.ones(2, 20, 32),), HEADS),
+        "grouped": (nn.Conv2d(6, 8, 3, groups=2, bias=False), (torch.ones(2, 6, 10, 10),), 2 * 2 * 8 * 64 * 9 * 3),
+        "depthwise": (nn.Conv2d(6, 6, 5, padding=2, groups=6), (torch.ones(1, 6, 10, 10),), 2 * 6 * 100 * 25),
+        "dilated": (nn.Conv2d(3, 4, 3, dilation=2), (torch.ones(1, 3, 10, 10),), 2 * 4 * 36 * 27),
+        "strided": (nn.Conv2d(3, 4, 3, stride=2, padding=1), (torch.ones(1, 3, 10, 10),), 2 * 4 * 25 * 27),
+        # Every pixel that comes in is multiplied into a window of what goes out.
+        "transposed": (nn.ConvTranspose2d(6, 4, 2, stride=2), (torch.ones(1, 6, 5, 5),), 2 * 25 * 6 * 4 * 4),
+        "transposed in groups": (
+            nn.ConvTranspose2d(6, 4, 2, stride=2, groups=2),
+            (torch.ones(1, 6, 5, 5),),
+            2 * 25 * 6 * 2 * 4,
+        ),
+        "over steps": (nn.Conv1d(3, 4, 5), (torch.ones(2, 3, 12),), 2 * 2 * 4 * 8 * 15),
+        "batch norm": (nn.BatchNorm2d(3), (torch.ones(2, 3, 4, 4),), 2 * 96),
+        "largest of windows": (nn.MaxPool2d(3, stride=2), (torch.ones(2, 3, 9, 9),), 2 * 3 * 16 * 9),
+        "largest over steps": (nn.MaxPool1d(2), (torch.ones(2, 3, 8),), 2 * 3 * 4 * 2),
+        "mean of windows": (nn.AvgPool2d(2), (torch.ones(2, 3, 8, 8),), 2 * 3 * 16 * 4),
+        "mean of steps": (nn.AvgPool1d(2), (torch.ones(2, 3, 8),), 2 * 3 * 4 * 2),
+        "mean of all": (nn.AdaptiveAvgPool2d(1), (torch.ones(2, 3, 8, 8),), 2 * 3 * 64),
+        "mean of quarters": (nn.AdaptiveAvgPool2d(2), (torch.ones(2, 3, 8, 8),), 2 * 3 * 64),
+        "added up at nodes": (Summed("scatter"), (torch.ones(7, 4), torch.tensor([0, 1, 1, 2, 3, 4, 4])), 28),
+        "added up by index": (Summed("index"), (torch.ones(7, 4), torch.tensor([0, 1, 1, 2, 3, 4, 4])), 28),
+        "largest at nodes": (Summed("largest"), (torch.ones(7, 4), torch.tensor([0, 1, 1, 2, 3, 4, 4])), 28),
+        "looked up": (
+            nn.Sequential(nn.Embedding(10, 8), nn.Flatten(), nn.Linear(24, 2)),
+            (torch.ones(5, 3, dtype=torch.long),),
+            2 * 5 * 24 * 2,
+        ),
         "convolution": (nn.Conv2d(3, 8, 3, padding=1), (torch.ones(2, 3, 10, 10),), 2 * 2 * 8 * 100 * 27),
     }
 
