@@ -1,8 +1,9 @@
-"""What models of language say of a word by the words around it, held against a world that knows its chance."""
+"""Models that foretell one of a few words: how they are trained, and how near they come to a world that knows the chance."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
@@ -12,11 +13,20 @@ from audit.data.texts import Texts
 from audit.data.worlds.base import World
 from audit.data.worlds.quadrature import sigmoid
 from audit.models.promises import Promise
+from audit.models.training import Training
 
 
 def told_apart(logits: Tensor) -> Tensor:
     """Logits (n, k) of k words as a classifier's: (n, k), of two words the log-odds (n,) of the second."""
     return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+
+def annealed(training: Training) -> tuple[Training, ...]:
+    """The same training cut in parts: of more than two epochs the last two have a fifth and a 25th of the rate."""
+    if training.epochs < 3:
+        return (training,)
+    first = replace(training, epochs=training.epochs - 2)
+    return (first, *(replace(training, epochs=1, rate=training.step / factor) for factor in (5, 25)))
 
 
 def near_the_true_chances(model: Model, data: Dataset, world: World, *, within: float) -> Iterator[Promise]:
