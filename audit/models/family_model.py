@@ -138,12 +138,17 @@ class FamilyModel(TorchModel):
         return found
 
     def sample(self, count: int, *, seed: int) -> Inputs:
-        """Rows (count) drawn from the model: module.sample(count, seed) gives raw columns (count, d)."""
+        """Rows (count) drawn from the model: module.sample(count, seed) gives raw columns (count, d), or ids (count, tokens)."""
         module = self._asked("sample")
         with torch.no_grad():
-            values = module.sample(count, seed).double().cpu().numpy()
+            raw = module.sample(count, seed)
+        if isinstance(self.own, Texts):
+            ids = raw.cpu().numpy()
+            numbers = np.where(ids == self.own.pad, -1, np.arange(ids.shape[1]))
+            return self.own.with_ids(ids, numbers)
+        values = raw.double().cpu().numpy()
         if not (isinstance(self.own, Tabular) and isinstance(self.given, Tabular)):
-            raise ModelError(f"{self.family}: only tables can be drawn")
+            raise ModelError(f"{self.family}: only tables and texts can be drawn")
         return arranged(self.family, self.given, self.own).moved(self.own.with_values(values), self.given)
 
     def log_likelihood(self, inputs: Any) -> Floats:
