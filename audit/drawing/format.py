@@ -212,6 +212,11 @@ def cell(content: Cell) -> str:
     return _minus(f"{0.0 if abs(content) < NOTHING else content:.4g}")
 
 
+def number(content: Cell) -> float | None:
+    """A cell as a number, None where it is none."""
+    return float(content) if isinstance(content, int | float) and not isinstance(content, bool) else None
+
+
 def shown(measure: Measure, apart: float | None = None) -> str:
     """The value of a measure as text: undefined or suppressed where it has none."""
     if is_suppressed(measure):

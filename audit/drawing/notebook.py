@@ -20,7 +20,7 @@ STYLE = (
     ".audit{font:14px system-ui,sans-serif;max-width:34rem;color:#1d1c1a;background:#fff;padding:.5rem}"
     ".audit svg{width:100%;height:auto}.audit svg text{font-size:11px;fill:#1d1c1a}.audit svg .l{text-anchor:end}.audit svg .l.l1{font-size:10px}.audit svg .l.l2{font-size:9px}"
     ".audit svg .t{text-anchor:middle;fill:#5b5750}.audit svg path{fill:none}.audit svg .g{stroke:#d8d2c4;stroke-width:.75}"
-    ".audit svg .r{stroke:#5b5750}.audit svg .w{stroke:#1d1c1a;stroke-width:1.5}.audit svg .b{fill:#6f97ba}.audit svg .k{font-weight:600}.audit svg .u{fill:#5b5750;font-style:italic}"
+    ".audit svg .r{stroke:#5b5750}.audit svg .w{stroke:#1d1c1a;stroke-width:1.5}.audit svg .c{stroke:#2f5d86;stroke-width:1.75}.audit svg .t.e{text-anchor:end}.audit svg .l2{font-size:9px}.audit svg .b{fill:#6f97ba}.audit svg .k{font-weight:600}.audit svg .u{fill:#5b5750;font-style:italic}"
     ".audit svg .up,.audit svg .s3{fill:#b2182b}.audit svg .down,.audit svg .s0,.audit svg .sn{fill:#2166ac}"
     ".audit svg .s1{fill:#6e4d7f}.audit svg .s2{fill:#8a3b62}.audit .tok{padding:2px 4px;line-height:2}"
     '.audit .tok[class*="down"]{text-decoration:underline dotted #2166ac 2px}'

@@ -1,4 +1,4 @@
-"""The picture that a table is made for: bars, waterfall, beeswarm, coloured tokens, image, matrix, trace.
+"""The picture that a table is made for: bars, waterfall, beeswarm, coloured tokens, image, matrix, trace, time line.
 
 Every drawing has a text alternative, and the table that it was made from stands beside it with the figures.
 """
@@ -15,8 +15,10 @@ from markupsafe import Markup, escape
 from audit.core import Cell, Table
 from audit.drawing import format as fmt
 from audit.drawing import svg
+from audit.drawing.format import number
 from audit.drawing.png import data_uri, diverging, grey
 from audit.drawing.svg import LABEL, ROW, TOP, Row
+from audit.drawing.timeline import attributed, timeline
 
 MOST = 14  # players of a waterfall or a beeswarm, bars of a chart; the table has the rest
 SIDE = 40  # rows or columns of a matrix that is drawn
@@ -35,15 +37,11 @@ def draw(table: Table) -> Markup:
         "image": image,
         "matrix": matrix,
         "trace": traced,
+        "timeline": timeline,
     }
     if table.view not in drawers or not table.rows:
         return Markup("")
     return drawers[table.view](table)
-
-
-def number(content: Cell) -> float | None:
-    """A cell as a number, None where it is none."""
-    return float(content) if isinstance(content, int | float) and not isinstance(content, bool) else None
 
 
 def bars(table: Table) -> Markup:
@@ -135,8 +133,8 @@ def _swarm(points: Sequence[tuple[float, float | None]], middle: float, at: svg.
 
 
 def pushes_down(table: Table) -> bool:
-    """Whether a waterfall or a text has a value below 0: shares of attention have none, and need no key."""
-    place = 1 if table.view == "tokens" else 2
+    """Whether a waterfall, a text or a time line has a value below 0: shares of attention have none, and need no key."""
+    place = attributed(table) if table.view == "timeline" else 1 if table.view == "tokens" else 2
     return any((number(row[place]) or 0.0) < 0 for row in table.rows)
 
 

@@ -36,6 +36,8 @@ def ends(found: Attribution, row: int) -> str:
 def case(found: Attribution, row: int, *, title: str = "", was: Sequence[Cell] | None = None) -> Table:
     """One row's attributions: a waterfall, largest first; of a text its tokens in their order; of an image a map.
 
+    Of a sequence whose players are steps or windows, a time line.
+
     was: what each player was, in words; by default the numbers that the attribution holds. Raises UsageError for a row
     that is not there.
     """
@@ -44,6 +46,8 @@ def case(found: Attribution, row: int, *, title: str = "", was: Sequence[Cell] |
     heading = title or f"Row {row}: {found.method}"
     if found.kind == "images" and found.owners is not None:
         return heat_map(found, row, title=heading)
+    if _along_time(found, row):
+        return time_line(found, row, title=heading)
     names = found.players[row]
     values, errors = found.values[row, : len(names)], error(found)[row, : len(names)]
     if found.kind == "texts":
@@ -91,7 +95,7 @@ def heat_map(found: Attribution, row: int, *, title: str) -> Table:
 
     Large pictures are thinned out to `SIDE` pixels a side.
     """
-    if found.owners is None:
+    if found.owners is None or found.kind != "images":
         raise UsageError("a heat map needs an attribution of images")
     owner = found.owners[row].reshape(-1, *found.owners.shape[-2:])[0]
     owner = owner[:: step_of(owner.shape), :: step_of(owner.shape)]
@@ -99,6 +103,36 @@ def heat_map(found: Attribution, row: int, *, title: str) -> Table:
     rows = tuple(tuple(defined(value) for value in line) for line in values)
     columns = tuple(str(place) for place in range(values.shape[1]))
     return Table(name="map", title=title, columns=columns, rows=rows, note=ends(found, row), view="image")
+
+
+def _along_time(found: Attribution, row: int) -> bool:
+    """Whether a row is a sequence each of whose players holds all that happens at its time."""
+    if found.sequences is None or found.owners is None or not found.players[row]:
+        return False
+    return bool((found.owners[row] == found.owners[row][:, :1]).all())
+
+
+def time_line(found: Attribution, row: int, *, title: str) -> Table:
+    """One sequence in the order of its time: what its columns were (over a window their mean), and what that moved."""
+    if found.sequences is None or found.owners is None:
+        raise UsageError("a time line needs an attribution of sequences")
+    names, inputs, owner = found.players[row], found.sequences, found.owners[row][:, 0]
+    values, errors = found.values[row], error(found)[row]
+    lines = []
+    for k, name in enumerate(names):
+        held = inputs.values[row, owner == k]
+        known = ~np.isnan(held)
+        sums = np.where(known, held, 0.0).sum(axis=0)
+        means = (float(s / n) if n else None for s, n in zip(sums, known.sum(axis=0), strict=True))
+        lines.append((name, *means, defined(values[k]), defined(errors[k])))
+    return Table(
+        name="timeline",
+        title=title,
+        columns=("step", *inputs.columns, "value", "SE"),
+        rows=tuple(lines),
+        note=ends(found, row),
+        view="timeline",
+    )
 
 
 def step_of(shape: tuple[int, ...]) -> int:
