@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from audit.core import Floats, Ints, UsageError, suggest
+from audit.data.series import Series
 from audit.explain.games import Game, Link
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ class Attribution:
     no single number. params: the method's settings. model, background: digests (the background's in words).
     evaluations: rows that the model was asked for; forwards: what that cost in forward passes of one row (a gradient
     costs three). complete: whether the values are meant to add up to output - base. kind: of inputs ("tabular", "images",
-    "texts", "series", "graphs"). owners (rows, *shape of an input): which player holds each element of an image. fit
-    (rows,): the weighted R2 of a local surrogate, NaN where the output does not vary; None of other methods.
+    "texts", "series", "graphs"). owners (rows, *shape of an input): which player holds each element of an image or a
+    sequence. sequences: those that were explained. fit (rows,): the weighted R2 of a local surrogate, NaN where the output
+    does not vary; None of other methods.
     """
 
     values: Floats
@@ -57,6 +59,7 @@ class Attribution:
     data: Floats | None = None
     kind: str = "tabular"
     owners: Ints | None = None
+    sequences: Series | None = None
     fit: Floats | None = None
     note: str = ""
 
@@ -175,6 +178,7 @@ def _joined(found: Attribution, groups: Mapping[str, Sequence[str]]) -> Attribut
         se_mean_abs=None,  # of a sum it does not follow from those of its parts
         data=data,
         owners=None,
+        sequences=None,
     )
 
 
@@ -194,6 +198,7 @@ def attribution(game: Game, values: Floats, *, method: str, **facts: Any) -> Att
         "model": game.model.card.digest,
         "background": game.masker.background,
         "kind": kind_of(game.masker.inputs),
-        "owners": game.masker.owners() if kind_of(game.masker.inputs) == "images" else None,
+        "owners": game.masker.owners() if kind_of(game.masker.inputs) in ("images", "series") else None,
+        "sequences": game.masker.inputs if isinstance(game.masker.inputs, Series) else None,
     }
     return Attribution(values=values, method=method, **(told | facts))

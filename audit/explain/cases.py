@@ -57,9 +57,9 @@ def cases(
     most confident wrong refusal in each group (where labels are known), the approval nearest to the threshold and the
     most confident wrong approval; of several classes the closest call, the most confident mistake and the most confident
     answer of each class. A table's row is drawn as the way from the base to the output, a text as coloured words, a
-    picture as a map over its parts. Each has its Shapley values with their standard errors and, for models that offer
-    gradients, its integrated gradients of the log-odds; where the two methods rank the features differently, neither
-    should be read as the reason.
+    picture as a map over its parts, a sequence along its time. Each has its Shapley values with their standard errors and,
+    for models that offer gradients, its integrated gradients of the log-odds; where the two methods rank the features
+    differently, neither should be read as the reason.
 
     The numbers are about the model, not the world: they do not say what a person should change to be approved.
     """
@@ -200,12 +200,15 @@ def _case(
     if table.view == "tokens":
         called = {"value": "shap", "SE": "shap SE"}
     columns = tuple(called.get(column, column) for column in table.columns)
+    if table.view == "timeline":  # the columns of a sequence keep their names
+        columns = (*table.columns[:-2], "shap", "shap SE")
     note = "; ".join(filter(None, (table.note, reason)))
     if gradients is None:
         yield replace(table, columns=columns, note=note)
         return
     names = shap.players[place]
-    order = range(len(names)) if table.view == "tokens" else [names.index(str(row[0])) for row in table.rows]
+    told = table.view in ("tokens", "timeline")  # in the order of the players
+    order = range(len(names)) if told else [names.index(str(row[0])) for row in table.rows]
     other = tuple((*row, views.defined(gradients.values[place, k])) for row, k in zip(table.rows, order, strict=True))
     yield replace(table, columns=(*columns, f"integrated gradients ({gradients.scale})"), rows=other, note=note)
 
