@@ -95,7 +95,7 @@ def heat_map(found: Attribution, row: int, *, title: str) -> Table:
 
     Large pictures are thinned out to `SIDE` pixels a side.
     """
-    if found.owners is None or found.kind != "images":
+    if found.owners is None or found.sequences is not None:
         raise UsageError("a heat map needs an attribution of images")
     owner = found.owners[row].reshape(-1, *found.owners.shape[-2:])[0]
     owner = owner[:: step_of(owner.shape), :: step_of(owner.shape)]
