@@ -9,10 +9,11 @@ import numpy as np
 
 from audit import stats
 from audit.core import Cell, Context, Evidence, Floats, Interval, Measure, MissingOffer, NotApplicable, Subject, Table
+from audit.data.captioned import Captioned
 from audit.data.tabular import Tabular
 from audit.data.texts import Texts
 from audit.explain.attention import attention_chefer, attention_raw, attention_rollout, entropy, rollout
-from audit.explain.attention_places import Query, real, supported
+from audit.explain.attention_places import Query, real, supported, tokens_of
 from audit.explain.attention_reading import blocks, query_of
 from audit.explain.attribution import Attribution
 from audit.explain.games import Game, Link, value_table
@@ -54,7 +55,9 @@ def attention(
     leaving words out still are the evidence, and leaving out single words misses what two words do only together.
     """
     chosen = sampled_rows(subject, context, rows)
-    game = game_of(subject, context, chosen, link=link)
+    # Of a picture with a caption the words are what is attended to: the picture stays.
+    words = "word" if isinstance(subject.data.inputs, Captioned) else None
+    game = game_of(subject, context, chosen, link=link, players=words)
     supported(game.masker.inputs)
     try:
         told: Query = query_of(game) if query is None else query
@@ -158,6 +161,7 @@ def _matrix(game: Game, place: int, row: int, query: Query, most: int) -> Table:
 def _named(inputs: Any, count: int, query: Query) -> Iterator[tuple[int, str]]:
     """Number and name of `count` tokens of one input."""
     names: tuple[str, ...] = ()
+    inputs = tokens_of(inputs)
     if isinstance(inputs, Texts):
         names = tuple(inputs.vocabulary[id] for id in inputs.ids[0])
     elif isinstance(inputs, Tabular):
@@ -181,7 +185,7 @@ def _words(found: Attribution, name: str, place: int, row: int, agreement: float
         columns=("token", "value"),
         rows=tuple(lines),
         note=f"{found.method}; rank correlation with leaving out one word in this text: {here}{verdict}",
-        view="tokens" if found.kind == "texts" else "bars",
+        view="tokens" if found.kind in ("texts", "captioned") else "bars",
     )
 
 
@@ -194,7 +198,7 @@ def _effects(found: Attribution, effects: Floats, place: int, row: int) -> Table
         columns=("token", "value"),
         rows=tuple(lines),
         note=f"output {found.outputs[place]:.4g}; {found.background}",
-        view="tokens" if found.kind == "texts" else "bars",
+        view="tokens" if found.kind in ("texts", "captioned") else "bars",
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.core import Floats, Ints, NotApplicable, UsageError
+from audit.data.captioned import Captioned
 from audit.data.images import Images
 from audit.data.series import Series
 from audit.data.tabular import Tabular
@@ -23,11 +24,16 @@ NEGLIGIBLE = 1e-9  # share of the gradient that counts as none
 
 def supported(inputs: Any) -> Any:
     """The inputs as they are; raises NotApplicable for those whose parts are no tokens."""
-    if not isinstance(inputs, Texts | Series | Tabular | Images):
+    if not isinstance(inputs, Texts | Series | Tabular | Images | Captioned):
         raise NotApplicable(
-            f"attention is read over texts, sequences, tables and pictures, not {type(inputs).__name__}"
+            f"attention is read over texts, captions, sequences, tables and pictures, not {type(inputs).__name__}"
         )
     return inputs
+
+
+def tokens_of(inputs: Any) -> Any:
+    """The inputs whose tokens are attended to: of pictures with captions the captions."""
+    return inputs.texts if isinstance(inputs, Captioned) else inputs
 
 
 def checked(query: Query | None) -> Query | None:
@@ -42,7 +48,7 @@ def real(inputs: Any, count: int, query: Query) -> NDArray[np.bool_]:
 
     One token more than the inputs have is the model's own ([CLS]): the first, or the last where that is read.
     """
-    there = _there(inputs)
+    there = _there(tokens_of(inputs))
     if there is None or count not in (there.shape[1], there.shape[1] + 1):
         return np.ones((len(inputs), count), dtype=bool)
     own = np.ones((len(inputs), count - there.shape[1]), dtype=bool)
@@ -87,10 +93,13 @@ def seen_query(found: Attentions, inputs: Any) -> Query:
 def laid_out(inputs: Any, weights: Floats, query: Query) -> Floats:
     """Weights (n, keys) of tokens, laid out like the inputs' values; raises NotApplicable where tokens are no inputs.
 
-    Tokens are the words of a text, the columns of a table, the steps of a sequence, or square patches of a picture; what
-    falls on a token of the model's own is left out. A token's weight is spread evenly over its pixels.
+    Tokens are the words of a text, the columns of a table, the steps of a sequence, or square patches of a picture; of a
+    picture with a caption the words, its pixels get 0. What falls on a token of the model's own is left out. A token's weight is spread evenly over its pixels.
     """
     keys = weights.shape[1]
+    if isinstance(inputs, Captioned):
+        found = laid_out(inputs.texts, weights, query)
+        return np.concatenate([np.zeros((len(found), inputs.pixels)), found], axis=1)
     if isinstance(inputs, Images):
         return _patches(inputs, weights)
     there = _there(inputs)

@@ -9,7 +9,7 @@ import numpy as np
 
 from audit.core import Floats, Ints, MissingOffer, UsageError
 from audit.data.images import Images
-from audit.explain.attention_places import Query, checked, laid_out, real, seen_query, starts, supported
+from audit.explain.attention_places import Query, checked, laid_out, real, seen_query, starts, supported, tokens_of
 from audit.explain.attribution import Attribution, attribution
 from audit.explain.games import Game, counted, value_table
 
@@ -73,7 +73,7 @@ def query_of(game: Game) -> Query:
     """The token that the model's answer is read from, seen on the longest inputs."""
     inputs, model = game.masker.inputs, game.model
     told: Any = model
-    lengths = real(inputs, np.shape(inputs.values)[1], "mean").sum(axis=1)
+    lengths = real(inputs, np.shape(tokens_of(inputs).values)[1], "mean").sum(axis=1)
     rows = np.sort(np.argsort(-lengths, kind="stable")[: min(PROBES, len(next(blocks(inputs))))])
     some = inputs.take(rows)
     if "gradients" in model.offers:
@@ -83,7 +83,7 @@ def query_of(game: Game) -> Query:
 
 def blocks(inputs: Any) -> Iterator[Ints]:
     """Row numbers, as many at a time as their weights fit the memory."""
-    tokens = 256 if isinstance(inputs, Images) else max(1, int(np.shape(inputs.values)[1]))
+    tokens = 256 if isinstance(inputs, Images) else max(1, int(np.shape(tokens_of(inputs).values)[1]))
     size = max(1, min(BLOCK, BLOCK_BYTES // (8 * 144 * tokens**2)))
     for top in range(0, len(inputs), size):
         yield np.arange(top, min(top + size, len(inputs)))

@@ -198,7 +198,7 @@ def attribution(game: Game, values: Floats, *, method: str, **facts: Any) -> Att
         "model": game.model.card.digest,
         "background": game.masker.background,
         "kind": kind_of(game.masker.inputs),
-        "owners": game.masker.owners() if kind_of(game.masker.inputs) in ("images", "series") else None,
+        "owners": game.masker.owners() if kind_of(game.masker.inputs) in ("images", "series", "captioned") else None,
         "sequences": game.masker.inputs if isinstance(game.masker.inputs, Series) else None,
     }
     return Attribution(values=values, method=method, **(told | facts))

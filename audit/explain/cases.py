@@ -22,12 +22,15 @@ from audit.core import (
     Table,
     UsageError,
 )
+from audit.data.captioned import Captioned
+from audit.data.graphs import Graphs
 from audit.data.images import Images
 from audit.data.tabular import Tabular
-from audit.explain import views
+from audit.explain import captioned_views, views
 from audit.explain.attribution import Attribution
 from audit.explain.features import said
 from audit.explain.games import Link
+from audit.explain.graph_cases import graph_cases
 from audit.explain.path_gradients import integrated_gradients
 from audit.explain.ranks import rank_correlations
 from audit.explain.sample import costs, game_of, model_and_inputs, seed_of, shapley_of
@@ -57,7 +60,7 @@ def cases(
     most confident wrong refusal in each group (where labels are known), the approval nearest to the threshold and the
     most confident wrong approval; of several classes the closest call, the most confident mistake and the most confident
     answer of each class. A table's row is drawn as the way from the base to the output, a text as coloured words, a
-    picture as a map over its parts, a sequence along its time. Each has its Shapley values with their standard errors and,
+    picture as a map over its parts, with a caption beside its words, a sequence along its time. Each has its Shapley values with their standard errors and,
     for models that offer gradients, its integrated gradients of the log-odds; where the two methods rank the features
     differently, neither should be read as the reason.
 
@@ -69,11 +72,14 @@ def cases(
     if not 1 <= rows <= MOST:
         raise UsageError(f"rows: from 1 to {MOST} cases, got {rows}")
     chosen = choose(subject, rows)
+    titles = {row: f"Row {row}: {why} ({_scored(subject, row)})" for row, why in chosen.items()}
+    if isinstance(inputs, Graphs):
+        yield from graph_cases(subject, context, inputs, titles, background=background, budget=budget, link=link)
+        return
     picked = np.array(list(chosen), dtype=np.int64)
     shap = shapley_of(subject, context, picked, background=background, budget=budget, link=link)
     gradients, reason = _gradients(subject, context, picked, background)
-    for place, (row, why) in enumerate(chosen.items()):
-        title = f"Row {row}: {why} ({_scored(subject, row)})"
+    for place, title in enumerate(titles.values()):
         yield from _case(place, title, inputs.take(picked), shap, gradients, reason)
     yield from _quality(shap, gradients, reason)
 
@@ -191,6 +197,11 @@ def _case(
         yield replace(views.heat_map(shap, place, title=f"{row}: Shapley values"), name="shap")
         if gradients is not None and np.isfinite(gradients.values[place]).any():
             yield replace(views.heat_map(gradients, place, title=f"{row}: integrated gradients"), name="ig")
+        return
+    if isinstance(inputs, Captioned):
+        yield _picture(inputs.images, place, f"{title}: {inputs.texts.strings()[place]!r}")
+        told = f"{title.partition(':')[0]}: Shapley values"
+        yield from captioned_views.pair(shap, inputs, place, title=told, name="shap")
         return
     was = None
     if isinstance(inputs, Tabular) and shap.players[0] == inputs.columns:

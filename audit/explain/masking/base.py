@@ -104,8 +104,8 @@ def masker(
     - texts: players "word", "token", "sentence", `size` of them together; fill "mask", "delete" (the
       default where there is no mask token), "background".
     - pictures with captions: players "both" (squares of the picture, `size` pixels a side, and words), "picture", "word"
-      (one side, the other stays), "slic" (superpixels and words); fill as of images, where words become the mask token
-      or, with "background", the words of the same row as the picture's filling.
+      (one side, the other stays), "slic" (superpixels and words); fill "average" (the mean of the background's
+      pictures) and those of images; words become the mask token or, with "background", those of the picture's filling.
     - series: players "step", "window" (`size` steps), "column", "cell" (a column in a window); fill "background",
       "mean", "previous".
     """

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from audit.core import DataError, Ints
 from audit.data.captioned import Captioned
+from audit.data.images import Images
 from audit.explain.masking.base import Coalitions, Players, maskers, no_size, one_of
-from audit.explain.masking.images import FILLS, ImageMasker
+from audit.explain.masking.images import FILLS as OWN_FILLS
+from audit.explain.masking.images import ImageMasker
 from audit.explain.masking.texts import TextMasker
 from audit.explain.masking.units import Units, agree
 
 PLAYERS = ("both", "picture", "word", "slic")
+# A picture's own mean colour would still tell what is seen in it, so what stands in by default is the mean picture.
+FILLS = ("average", *OWN_FILLS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +92,23 @@ def _captioned(
     shown = said = None
     if unit != "word":
         squares = "slic" if unit == "slic" else "grid"
-        shown = maskers(inputs.images, rows.images, players=squares, size=size, fill=how, seed=seed, words=words)
+        shown = _shown(inputs.images, rows.images, how, players=squares, size=size, seed=seed, words=words)
     else:
         no_size(size, 'players = "word" have none')
     if unit != "picture":
         usual = "background" if how == "background" else None
         said = maskers(inputs.texts, rows.texts, players="word", size=None, fill=usual, seed=seed, words=words)
     return _of(inputs, rows, shown, said)
+
+
+def _shown(images: Images, rows: Images, how: str, **options: Any) -> Any:
+    """The masker of the pictures; "average" fills in the mean of the background's pictures."""
+    if how != "average":
+        return maskers(images, rows, fill=how, **options)
+    found = maskers(images, rows, fill="background", **options)
+    assert isinstance(found, ImageMasker)
+    middle = found.others.mean(axis=0, keepdims=True)
+    return replace(found, others=middle, fillings=1, background=f"the mean of {found.background}")
 
 
 def _of(inputs: Captioned, rows: Captioned, shown: Any, said: Any) -> CaptionedMasker:
