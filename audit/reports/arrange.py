@@ -58,7 +58,7 @@ READING: Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
         ),
         ("Single people", ("fairness.flip", "fairness.individual", "fairness.counterfactual")),
         ("Rules of law and practice", ("fairness.four_fifths", "fairness.ll144")),
-        ("Words and networks", ("fairness.association", "fairness.pairs", "fairness.graph")),
+        ("Words and networks", ("fairness.association", "fairness.pairs", "fairness.pronouns", "fairness.graph")),
     ),
     "explain": (
         ("Single decisions", ("explain.cases", "explain.reason_codes", "explain.recourse", "explain.attention")),

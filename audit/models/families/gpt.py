@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from audit.core import Dataset, ModelError
 from audit.data.texts import Texts
 from audit.data.worlds.base import World
+from audit.data.worlds.occupations import SHARES
 from audit.models.cloze import cloze
 from audit.models.encoding import inputs_of
 from audit.models.family_model import FamilyModel, Reference
@@ -157,6 +158,7 @@ def foretells(model: FamilyModel, data: Dataset, world: World) -> Iterator[Promi
     world="occupations",
     offers={"likelihood", "embedding", "sample", "attention"},
     promise=foretells,
+    checks={"fairness.pronouns": {"occupations": tuple(SHARES)}},
     rows=8000,
     sources=("radford2019", "kaplan2020"),
 )
