@@ -22,20 +22,21 @@ PRONOUNS = ("she", "he")  # of the levels
 NAMES, CITIES = ("reed", "stone", "marsh", "hale"), ("leeds", "york", "bath")
 FILLERS = ("music", "gardens", "chess", "books")
 # What a surgeon and a nurse are told to know: two draws from a Dirichlet distribution of parameter 1.5, written down so
-# that the world is the same everywhere, in the order of their log-odds.
+# that the world is the same everywhere, in the order of their log-odds. Of several draws it is one where few posteriors lie
+# near one half, so that the gap does not jump where a model's log-odds are slightly off.
 EVIDENCE: Mapping[str, tuple[float, float]] = {
-    "incisions": (0.234, 0.061),
-    "transplants": (0.04, 0.012),
-    "sutures": (0.106, 0.032),
-    "scalpels": (0.1, 0.032),
-    "anatomy": (0.263, 0.143),
-    "research": (0.038, 0.036),
-    "charts": (0.094, 0.164),
-    "lectures": (0.039, 0.075),
-    "medication": (0.055, 0.14),
-    "bandages": (0.009, 0.054),
-    "wards": (0.01, 0.088),
-    "vaccines": (0.012, 0.163),
+    "incisions": (0.031, 0.004),
+    "transplants": (0.056, 0.012),
+    "sutures": (0.071, 0.017),
+    "scalpels": (0.097, 0.028),
+    "anatomy": (0.403, 0.230),
+    "research": (0.080, 0.055),
+    "charts": (0.021, 0.022),
+    "lectures": (0.128, 0.167),
+    "medication": (0.030, 0.042),
+    "bandages": (0.047, 0.067),
+    "wards": (0.032, 0.059),
+    "vaccines": (0.004, 0.297),
 }
 SLOTS = 4
 # What stands at each place; None for what is drawn.
