@@ -17,7 +17,7 @@ from audit.subject import assemble, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKS = registry.entries("checks")
-NOT_FOR_TABLES = {"explain.localisation"}
+NOT_FOR_TABLES = {"explain.localisation", "fairness.pronouns"}
 EVERY = pytest.mark.parametrize("id", list(CHECKS))
 WORLD = '[model]\nkind = "oracle"\n[data]\nworld = "credit"\nrows = 300\n[groups]\nattributes = ["sex"]\n'
 
