@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable
 from types import ModuleType
 from typing import TypeVar
@@ -25,7 +26,9 @@ STEPS = 50  # of Newton's method, for the two numbers of `Expecting`
 def convolutions(family: str) -> ModuleType:
     """The layers of torch_geometric; raises ModelError where it is not installed."""
     try:
-        return importlib.import_module("torch_geometric.nn")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # it compiles parts of itself in torch's old way
+            return importlib.import_module("torch_geometric.nn")
     except ImportError as error:
         raise ModelError(
             f"{family} is built of torch_geometric, which is not installed: pip install 'neural-audit[{EXTRA}]' ({error})"
