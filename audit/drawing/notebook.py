@@ -24,6 +24,7 @@ STYLE = (
     ".audit svg .up,.audit svg .s3{fill:#b2182b}.audit svg .down,.audit svg .s0,.audit svg .sn{fill:#2166ac}"
     ".audit svg .s1{fill:#6e4d7f}.audit svg .s2{fill:#8a3b62}.audit .tok{padding:2px 4px;line-height:2}"
     '.audit .tok[class*="down"]{text-decoration:underline dotted #2166ac 2px}'
+    ".audit svg .h{fill:#fff;stroke:#5b5750;stroke-width:1.5}.audit svg .tie{fill-opacity:.6}.audit svg .t.b{text-anchor:start}"
     ".audit img{width:14rem;image-rendering:pixelated;border:1px solid #d8d2c4}" + _SHADES
 )
 

@@ -1,4 +1,4 @@
-"""The picture that a table is made for: bars, waterfall, beeswarm, coloured tokens, image, matrix, trace, time line.
+"""The picture that a table is made for: bars, waterfall, swarm, tokens, image, matrix, trace, time line, neighbourhood.
 
 Every drawing has a text alternative, and the table that it was made from stands beside it with the figures.
 """
@@ -16,6 +16,7 @@ from audit.core import Cell, Table
 from audit.drawing import format as fmt
 from audit.drawing import svg
 from audit.drawing.format import number
+from audit.drawing.neighbourhood import neighbourhood
 from audit.drawing.png import data_uri, diverging, grey
 from audit.drawing.svg import LABEL, ROW, TOP, Row
 from audit.drawing.timeline import attributed, timeline
@@ -38,6 +39,7 @@ def draw(table: Table) -> Markup:
         "matrix": matrix,
         "trace": traced,
         "timeline": timeline,
+        "neighbourhood": neighbourhood,
     }
     if table.view not in drawers or not table.rows:
         return Markup("")
@@ -134,7 +136,7 @@ def _swarm(points: Sequence[tuple[float, float | None]], middle: float, at: svg.
 
 def pushes_down(table: Table) -> bool:
     """Whether a waterfall, a text or a time line has a value below 0: shares of attention have none, and need no key."""
-    place = attributed(table) if table.view == "timeline" else 1 if table.view == "tokens" else 2
+    place = attributed(table) if table.view in ("timeline", "neighbourhood") else 1 if table.view == "tokens" else 2
     return any((number(row[place]) or 0.0) < 0 for row in table.rows)
 
 

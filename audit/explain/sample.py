@@ -8,6 +8,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from audit.core import Context, Inputs, Ints, Measure, Model, NotApplicable, Subject, UsageError
+from audit.data.graphs import Graphs
 from audit.explain.attribution import Attribution
 from audit.explain.coalitions import least_budget
 from audit.explain.games import Game, Link, targets_of
@@ -51,6 +52,8 @@ def game_of(
     model, inputs = model_and_inputs(subject)
     pool = inputs.take(sampled_rows(subject, context, background, "background"))
     chosen = inputs.take(rows)
+    if players is None and isinstance(inputs, Graphs):
+        players = "feature"  # which all nodes share, and a node without ties has too
     seed = seed_of(context, "explain.fill")
     target: int | Literal["predicted"] = "predicted" if len(model.card.classes) > 2 else 1
     return Game(
@@ -67,7 +70,15 @@ def seed_of(context: Context, name: str) -> int:
 
 
 def shapley_of(
-    subject: Subject, context: Context, rows: Ints, *, background: int, budget: int, link: Link, own: str = ""
+    subject: Subject,
+    context: Context,
+    rows: Ints,
+    *,
+    background: int,
+    budget: int,
+    link: Link,
+    own: str = "",
+    players: Players | None = None,
 ) -> Attribution:
     """Shapley values of the named rows over the shared background and the shared coalition design.
 
@@ -75,11 +86,18 @@ def shapley_of(
 
     A budget below what the number of players needs is raised to that, one above what the check may ask for is lowered.
     """
-    game = game_of(subject, context, rows, background=background, link=link)
+    game = game_of(subject, context, rows, background=background, link=link, players=players)
     if own and len(set(game.masker.players)) != 1:
         raise NotApplicable(own)
     budget = affordable(game, budget, context)
-    key = ("explain.attribution", rows.tobytes(), background, budget, link)
+    key = (
+        "explain.attribution",
+        rows.tobytes(),
+        background,
+        budget,
+        link,
+        players if isinstance(players, str) else None,
+    )
     if key not in context.scratch:
         context.scratch[key] = shapley(
             game, budget=budget, seed=seed_of(context, "explain.shapley"), track=context.track

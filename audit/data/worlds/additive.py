@@ -103,3 +103,21 @@ class NodeForm:
         found[target] += step[target] @ self.own
         np.add.at(found, sources, (step[sources] @ self.neighbours) / max(len(sources), 1))
         return found
+
+    def company_truth(self, x: Graphs, row: int) -> Floats:
+        """Shapley value (nodes,) of each acquaintance, where one that is absent is no longer among those averaged over.
+
+        Of a mean over d values z, with H the d-th harmonic number, (H z - (H - 1) mean of the others) / d. It is that of
+        the node, which loses its ties, and of the tie itself; everybody else's is 0. Several edges of one node into the
+        row's are not allowed for.
+        """
+        sources = x.edges[x.edges[:, 1] == int(x.targets[row]), 0]
+        found = np.zeros(len(x.features))
+        count = len(sources)
+        if not count:
+            return found
+        z = x.features[sources] @ self.neighbours
+        harmonic = float((1 / np.arange(1, count + 1)).sum())
+        others = (z.sum() - z) / max(count - 1, 1)
+        found[sources] = (harmonic * z - (harmonic - 1) * others) / count
+        return found

@@ -12,9 +12,9 @@ from audit.core import DataError, Floats, Ints, NotApplicable, UsageError, sugge
 from audit.data.graphs import Graphs, neighbourhood
 from audit.explain.masking.base import Coalitions, Players, digest, maskers
 
-UNITS = ("edge", "node", "feature")
-FILLS = ("delete", "mean")
-HOPS = 3  # as many layers as a network may have for its answer to be exact
+FILLS = {"edge": ("delete",), "node": ("delete", "mean"), "feature": ("mean",)}
+UNITS = tuple(FILLS)
+HOPS = 2  # as many layers as a network may have for its answer to be exact; most have two
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +35,9 @@ class Surroundings:
 class GraphMasker:
     """What lies within some hops of each row's node: ties (both directions one player), other nodes, or features.
 
-    An absent tie is cut. An absent node loses its ties, and its features become `centre` (d,), the mean over the graph. An
-    absent feature takes the mean in every node around.
+    An absent tie is cut. An absent node loses its ties, and its features become `centre` (d,), the mean over the graph;
+    where how is "mean" its ties stay, so that nobody else's degree changes. An absent feature takes the mean in every
+    node around.
     """
 
     inputs: Graphs
@@ -45,6 +46,7 @@ class GraphMasker:
     around: tuple[Surroundings, ...]
     players: tuple[tuple[str, ...], ...]
     centre: Floats
+    how: str
 
     @property
     def fillings(self) -> int:
@@ -66,6 +68,8 @@ class GraphMasker:
         """What fills in, in words, with a digest of the graph."""
         how = {"edge": "absent ties are cut", "node": "absent nodes lose their ties and take the mean features"}
         words = how.get(self.unit, "absent features take their mean over the graph")
+        if self.unit == "node" and self.how == "mean":
+            words = "absent nodes keep their ties and take the mean features"
         return f"{words} ({self.hops} hops), sha256 {digest(self.inputs.features)}"
 
     def fill(self, rows: Ints, coalitions: Coalitions, draws: Ints | None = None) -> Graphs:
@@ -98,7 +102,8 @@ class GraphMasker:
         elif self.unit == "node":
             there = present[:, around.node_owner]
             features = np.where(there[:, :, None], features, self.centre)
-            kept = there[:, around.edges[:, 0]] & there[:, around.edges[:, 1]]
+            if self.how == "delete":
+                kept = there[:, around.edges[:, 0]] & there[:, around.edges[:, 1]]
         place, edge = np.nonzero(kept)
         edges = around.edges[edge] + (place * size)[:, None]
         return features.reshape(count * size, -1), edges, copy
@@ -134,9 +139,10 @@ def _graphs(
     unit = "edge" if players is None else players
     if not isinstance(unit, str) or unit not in UNITS:
         raise UsageError(f"players: of graphs one of {', '.join(UNITS)}, got {unit!r}{suggest(str(unit), UNITS)}")
-    expected = FILLS[0] if unit == "edge" else FILLS[1]
-    if fill not in (None, expected):
-        raise UsageError(f"fill: {unit}s of a graph know {expected!r}, got {fill!r}")
+    how = FILLS[unit][0] if fill is None else fill
+    if how not in FILLS[unit]:
+        allowed = " or ".join(map(repr, FILLS[unit]))
+        raise UsageError(f"fill: {unit}s of a graph know {allowed}, got {fill!r}")
     if background is not None and not isinstance(background, Graphs):
         raise DataError(f"background: of graphs another graph, got {type(background).__name__}")
     hops = HOPS if size is None else size
@@ -151,6 +157,7 @@ def _graphs(
         around=tuple(each for each, _ in found),
         players=tuple(names for _, names in found),
         centre=source.features.mean(axis=0),
+        how=how,
     )
 
 
@@ -167,7 +174,7 @@ def _surroundings(inputs: Graphs, row: int, hops: int, unit: str) -> tuple[Surro
     names: tuple[str, ...] = inputs.columns
     if unit == "edge":
         within = np.sort(inputs.edges[edges[inside]], axis=1)
-        ties, owner = np.unique(within, axis=0, return_inverse=True)
+        ties, owner = np.unique(within, axis=0, return_inverse=True)  # as `ties_between` has them
         if not len(ties):
             raise DataError(
                 f"graph: node {inputs.targets[row]} has no ties within {hops} hops: nothing can be taken away"
@@ -183,3 +190,9 @@ def _surroundings(inputs: Graphs, row: int, hops: int, unit: str) -> tuple[Surro
         Surroundings(features=features, edges=local, edge_owner=edge_owner, node_owner=node_owner),
         names,
     )
+
+
+def ties_between(edges: Ints, nodes: Ints) -> Ints:
+    """The ties (t, 2) among edges (m, 2) whose ends are both of these nodes, smaller end first, in the order of players."""
+    inside = np.isin(edges, nodes).all(axis=1)
+    return np.unique(np.sort(edges[inside], axis=1), axis=0)
