@@ -44,7 +44,7 @@ def neighbourhood(table: Table) -> Markup:
     if len(nodes) < 2:
         return Markup("")
     places = _places(nodes, ties)
-    groups = list(dict.fromkeys(each.group for each in nodes.values() if each.group))
+    groups = sorted({each.group for each in nodes.values() if each.group})
     parts = [_rings(max(each.hops for each in nodes.values()))]
     parts += _ties(ties, places)
     parts += _marks(nodes, places, groups)
@@ -118,8 +118,8 @@ def _marks(nodes: Mapping[str, _Node], places: Mapping[str, Place], groups: Sequ
     for name in order[:NAMED]:
         x, y = places[name]
         side = 1 if x >= MIDDLE[0] else -1
-        anchor = "t b" if side > 0 else "t e"
-        parts.append(f'<text class="{anchor}" x="{short(x + 11 * side)}" y="{short(y + 4)}">{_called(name)}</text>')
+        anchor = "" if side > 0 else ' class="l"'
+        parts.append(f'<text{anchor} x="{short(x + 11 * side)}" y="{short(y + 4)}">{_called(name)}</text>')
     return parts
 
 
@@ -143,7 +143,9 @@ def _mark(place: int, kind: str, at: Place, r: float) -> str:
 def _legend(groups: Sequence[str]) -> tuple[str, float]:
     """What the shapes mean, two in a line, and the height of the whole picture."""
     top = MIDDLE[1] + REACH + 24
-    parts = [f'<text x="12" y="{short(top)}">In the middle who is asked about; the rest: who, and how tied.</text>']
+    words = ("The node asked about is in the middle; the larger a mark and", "the broader a tie, the more it moves.")
+    parts = [f'<text x="12" y="{short(top + 14 * k)}">{line}</text>' for k, line in enumerate(words)]
+    top += 14
     for k, group in enumerate(groups[:8]):
         x, y = 18 + 174 * (k % 2), top + 18 * (1 + k // 2)
         parts.append(_mark(k, "h", (x, y - 4), 4.5))

@@ -60,9 +60,10 @@ def cases(
     most confident wrong refusal in each group (where labels are known), the approval nearest to the threshold and the
     most confident wrong approval; of several classes the closest call, the most confident mistake and the most
     confident answer of each class. A table's row is drawn as the way from the base to the output, a text as coloured
-    words, a picture as a map over its parts, with a caption beside its words, a sequence along its time. Each has its
-    Shapley values with their standard errors and, for models that offer gradients, its integrated gradients of the log-
-    odds; where the two methods rank the features differently, neither should be read as the reason.
+    words, a picture as a map over its parts, with a caption beside its words, a sequence along its time, a node of a
+    graph among its neighbours. Each has its Shapley values with their standard errors and, for models that offer
+    gradients, its integrated gradients of the log-odds; where the two methods rank the features differently, neither
+    should be read as the reason.
 
     The numbers are about the model, not the world: they do not say what a person should change to be approved.
     """
