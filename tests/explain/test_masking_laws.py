@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from little_models import table
 
+from audit.data.captioned import Captioned
 from audit.data.texts import Texts
 from audit.explain import Images, Series
 from audit.explain.backgrounds import Background, choose
@@ -38,7 +39,13 @@ def texts(rng, count):
     return Texts(ids=np.where(np.arange(8) == 0, 2, ids), words=words, vocabulary=vocabulary, pad=0, mask=1)
 
 
+def captioned(rng, count):
+    return Captioned(images=images(rng, count), texts=texts(rng, count))
+
+
 KINDS = [
+    (captioned, ("both", "picture", "slic"), ("average", "blur", "background"), (None,)),
+    (captioned, ("word",), ("average", "background"), (None,)),
     (tables, ("column",), ("background", "mean", "gaussian", "nearest"), (None,)),
     (images, ("grid", "slic", "pixels"), ("mean", "blur", "black", "white", "background"), (None,)),
     (sequences, ("step", "column"), ("background", "mean", "previous"), (None,)),
