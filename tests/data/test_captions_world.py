@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from audit.data.texts import tokenised
 from audit.data.worlds.captions import CAPTIONS, OCCUPATIONS, VOCABULARY, captions, person
 from audit.data.worlds.captions_truth import GALLERY, TOP
 from audit.fairness.ranking import ndkl, skew
+from audit.subject import fingerprint
 
 SETTINGS = [{}, {"doctor": 0.6, "lawyer": 0.6, "teacher": 0.55, "nurse": 0.9, "share": 0.35, "noise": 0.5}]
 
@@ -145,3 +147,12 @@ def test_pairs_need_as_many_texts_as_pictures():
     part = data.inputs.take(np.array([2, 0]))
     assert (part.values == data.inputs.values[[2, 0]]).all()
     assert part.pixels == 768
+
+
+def test_the_fingerprint_reads_pictures_and_words():
+    data = captions().draw(5, np.random.default_rng(0))
+    images, texts = data.inputs.images, data.inputs.texts
+    other = Captioned(images=images.with_values(images.values + 1e-9), texts=texts)
+    words = Captioned(images=images, texts=texts.with_ids(texts.ids[::-1], texts.words))
+    found = {fingerprint(replace(data, inputs=inputs)) for inputs in (data.inputs, other, words)}
+    assert len(found) == 3
