@@ -15,11 +15,11 @@ from audit.data.worlds.credit import LEVELS, RACES, SHARES, SHIFTS, credit
 from audit.data.worlds.forms import LogisticForm
 
 SETTINGS = [
-    ({}, 2_000_000),
+    ({}, 500_000),
     ({"flip": 0.15, "tau": 0.2, "b": -0.3, "p": 0.4, "proxy": 0.1}, 250_000),
     ({"omega": 0.8}, 250_000),
     ({"race": 1.5, "omega": -0.4, "tau": 0.0}, 250_000),
-    ({"noise": 0.7, "selection": 0.25, "flip": 0.1, "omega": 0.5, "p": 0.6, "race": 1.0}, 2_000_000),
+    ({"noise": 0.7, "selection": 0.25, "flip": 0.1, "omega": 0.5, "p": 0.6, "race": 1.0}, 500_000),
 ]
 
 

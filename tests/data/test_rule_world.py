@@ -15,7 +15,7 @@ from audit.data.worlds.frontier import best_accuracy
 from audit.data.worlds.rules import LAWFUL, LEVELS, PLANTED, chance, rules
 
 SETTINGS = [
-    ({}, 2_000_000),
+    ({}, 500_000),
     ({"strength": 0.4, "noise": 0.1, "p": 0.3, "proxy": 0.2}, 250_000),
     ({"strength": 0}, 300_000),
 ]
