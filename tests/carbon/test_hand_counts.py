@@ -213,15 +213,37 @@ def gpt():
     return 2 * (attended(11, 48) + 11 * dense(48, 192, 48)) + 11 * dense(48, 35)
 
 
+def encoder(places):
+    """Two layers of 48 numbers a token, 96 inside."""
+    return 2 * (attended(places, 48) + places * dense(48, 96, 48))
+
+
+def bert():
+    """14 tokens behind one that speaks for the text: its state through one more layer, then a logit."""
+    return encoder(15) + dense(48, 48, 1)
+
+
+def bert_mlm():
+    """10 tokens behind that one, each through one more layer and against 34 words and that one."""
+    return encoder(11) + 11 * dense(48, 48, 35)
+
+
 def transformer():
     """10 tokens: 2 layers that attend once, 2 that attend twice, and two words told apart in one place."""
     return 6 * attended(10, 32) + 4 * 10 * dense(32, 64, 32) + dense(32, 2)
 
 
 def texts():
-    # 6 words against 27 contexts, then the mean over words: their log-odds and how many there are.
-    skip_gram = 6 * dense(12, 27) + 2 * 6
-    return {"clip": clip(), "gpt": gpt(), "skip_gram": skip_gram, "transformer": transformer()}
+    return {
+        "albert": 15 * dense(16, 48) + bert(),  # looked up in 16 numbers
+        "bert": bert(),
+        "bert_mlm": bert_mlm(),
+        "clip": clip(),
+        "gpt": gpt(),
+        "roberta": bert(),
+        "skip_gram": 6 * dense(12, 27) + 2 * 6,  # 6 words against 27, their log-odds and their number added up
+        "transformer": transformer(),
+    }
 
 
 # --------------------------------------------------------------------------------------------------------- graphs
