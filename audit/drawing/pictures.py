@@ -17,7 +17,7 @@ from audit.drawing import format as fmt
 from audit.drawing import svg
 from audit.drawing.format import number
 from audit.drawing.neighbourhood import neighbourhood
-from audit.drawing.png import data_uri, diverging, grey
+from audit.drawing.png import Colour, colour, data_uri, diverging, grey
 from audit.drawing.svg import LABEL, ROW, TOP, Row
 from audit.drawing.timeline import attributed, timeline
 
@@ -158,12 +158,16 @@ def _shade(share: float) -> str:
 
 
 def image(table: Table) -> Markup:
-    """A row of numbers a row of pixels: a picture in greys, or a map from blue (down) over white to red (up)."""
+    """A row of cells a row of pixels: a picture in greys or in colours (#rrggbb), or a map from blue (down) to red (up)."""
+    colours = [[colour(content) for content in row] for row in table.rows]
     grid = [[number(content) for content in row] for row in table.rows]
     known = [value for row in grid for value in row if value is not None]
-    if not known:
+    if table.name.startswith(PICTURE) and all(each is not None for row in colours for each in row):
+        pixels: list[list[Colour]] = [[each or (0, 0, 0) for each in row] for row in colours]
+        told = f"{len(grid)} by {len(grid[0])} pixels in colour"
+    elif not known:
         return Markup("")
-    if table.name.startswith(PICTURE):
+    elif table.name.startswith(PICTURE):
         low, high = min(known), max(known)
         pixels = [[grey(((value or 0.0) - low) / (high - low or 1.0)) for value in row] for row in grid]
         told = f"{len(grid)} by {len(grid[0])} pixels in greys from {fmt.value(low)} to {fmt.value(high)}"

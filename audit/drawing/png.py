@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -26,6 +27,14 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 def data_uri(pixels: Sequence[Sequence[Colour]]) -> str:
     """The same as the address of an image inside a page."""
     return "data:image/png;base64," + base64.b64encode(png(pixels)).decode("ascii")
+
+
+def colour(text: object) -> Colour | None:
+    """What #rrggbb says; None for anything else."""
+    if not isinstance(text, str) or not re.fullmatch("#[0-9a-f]{6}", text):
+        return None
+    red, green, blue = bytes.fromhex(text[1:])
+    return red, green, blue
 
 
 def grey(share: float) -> Colour:

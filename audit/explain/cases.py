@@ -219,20 +219,25 @@ def _case(
         yield replace(table, columns=columns, note=note)
         return
     names = shap.players[place]
-    told = table.view in ("tokens", "timeline")  # in the order of the players
-    order = range(len(names)) if told else [names.index(str(row[0])) for row in table.rows]
+    in_order = table.view in ("tokens", "timeline")  # in the order of the players
+    order = range(len(names)) if in_order else [names.index(str(row[0])) for row in table.rows]
     other = tuple((*row, views.defined(gradients.values[place, k])) for row, k in zip(table.rows, order, strict=True))
     yield replace(table, columns=(*columns, f"integrated gradients ({gradients.scale})"), rows=other, note=note)
 
 
 def _picture(inputs: Images, place: int, title: str) -> Table:
-    """What the model saw, its channels' mean."""
-    grey = inputs.values[place].mean(axis=0)
-    grey = grey[:: views.step_of(grey.shape), :: views.step_of(grey.shape)]
-    columns = tuple(str(k) for k in range(grey.shape[1]))
-    return Table(
-        name="picture", title=title, columns=columns, rows=tuple(tuple(map(float, line)) for line in grey), view="image"
-    )
+    """What the model saw: of three channels their colours as #rrggbb, else the channels' mean as numbers."""
+    step = views.step_of(inputs.values.shape[2:])
+    seen = inputs.values[place, :, ::step, ::step]
+    rows: tuple[tuple[str | float, ...], ...]
+    if len(seen) == 3:
+        share = np.clip((seen - inputs.black) / (inputs.white - inputs.black), 0.0, 1.0)
+        levels = np.rint(255 * share).astype(int).transpose(1, 2, 0)
+        rows = tuple(tuple("#{:02x}{:02x}{:02x}".format(*colour) for colour in row) for row in levels)
+    else:
+        rows = tuple(tuple(map(float, row)) for row in seen.mean(axis=0))
+    columns = tuple(str(k) for k in range(seen.shape[2]))
+    return Table(name="picture", title=title, columns=columns, rows=rows, view="image")
 
 
 def _quality(shap: Attribution, gradients: Attribution | None, reason: str) -> Iterator[Measure]:

@@ -155,7 +155,8 @@ def load(spec: Spec, data: Dataset, base: Path) -> FamilyModel:
         )
     from audit.data.worlds.base import planted
 
-    drawn = planted(spec.data).draw(max(spec.data.rows, 8000), stream(spec.run.seed, "models.training"))
+    rows = find(spec.model.family).facts["rows"]
+    drawn = planted(spec.data).draw(rows, stream(spec.run.seed, "models.training"))
     return trained(spec.model.family, drawn, spec, seed=spec.run.seed)
 
 
