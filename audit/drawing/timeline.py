@@ -39,7 +39,7 @@ def timeline(table: Table) -> Markup:
     added = [_total(moved[start : start + step]) for start in range(0, len(moved), step)]
     parts.append(_bars(added, top, step, across))
     what = escape(fmt.fit(fmt.heading(table.columns[place]), 12))
-    parts.append(f'<text class="t b" x="12" y="{short(top + BARS / 2 + 4)}">{what}</text>')
+    parts.append(f'<text class="t" x="30" y="{short(top + BARS / 2 + 4)}">{what}</text>')
     names = [str(row[0]) for row in table.rows]
     parts.append(_time(names, top + BARS, across))
     return svg.frame(top + BARS + 20, table.title, _told(names, lanes, moved), "".join(parts), "timeline")
@@ -90,7 +90,7 @@ def _bars(values: Values, top: float, step: int, across: Scale) -> str:
             ends = f"M{short(left + gap)} {short(up(0.0))}V{short(up(value))}H{short(right - gap)}V{short(up(0.0))}z"
             shapes["up" if value > 0 else "down"] += ends
     drawn = "".join(f'<path class="{kind}" d="{path}"/>' for kind, path in shapes.items() if path)
-    marks = [mark for mark in svg.ticks(low, high, 2) if up(mark) <= top + BARS]
+    marks = [mark for mark in svg.ticks(low, high, 3) if up(mark) <= top + BARS]
     grid = "".join(f"M{LABEL} {short(up(mark))}H{RIGHT}" for mark in marks)
     texts = "".join(
         f'<text class="t e" x="{LABEL - 4}" y="{short(up(mark) + 4)}">{fmt.tick(mark, "")}</text>' for mark in marks
