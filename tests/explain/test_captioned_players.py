@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from little_models import context
+from subjects import find
 
 from audit import codec
 from audit.core import DataError, UsageError
@@ -12,6 +13,7 @@ from audit.explain.attention_maps import leave_one_out
 from audit.explain.captioned_views import sides
 from audit.explain.cases import cases
 from audit.explain.masking import masker
+from audit.explain.quality.truth import truth
 from audit.models.adapters.oracle import form_of, module, oracle
 from audit.subject import assemble
 
@@ -167,3 +169,12 @@ def test_a_background_of_another_kind(drawn):
     inputs = drawn[0].inputs
     with pytest.raises(DataError, match="other such pairs, got Images"):
         masker(inputs, inputs.images)
+
+
+def test_the_check_of_truth_knows_the_shapley_values(drawn):
+    data, model, _ = drawn
+    found = list(truth(assemble(SPEC, data, model), context(), rows=3, background=6, repeats=1))
+    agree = find(found, "rank_correlation_with_shapley", explainer="shapley").value
+    error = find(found, "mean_absolute_error", explainer="shapley")
+    assert error.value < 0.02
+    assert agree > 0.8

@@ -11,6 +11,7 @@ from audit.core import Cell, Context, Evidence, Floats, Measure, NotApplicable, 
 from audit.data.worlds.additive import LinearForm, TokenForm
 from audit.data.worlds.base import Explained
 from audit.data.worlds.forms import LogisticForm, RuleForm
+from audit.data.worlds.matching import MatchForm
 from audit.explain.attribution import Attribution
 from audit.explain.games import Game
 from audit.explain.quality import figures
@@ -84,7 +85,7 @@ def _form(subject: Subject) -> Explained:
     from audit.models.adapters.oracle import form_of
 
     form = form_of(model)
-    if not isinstance(form, LogisticForm | RuleForm | LinearForm | TokenForm):
+    if not isinstance(form, LogisticForm | RuleForm | LinearForm | TokenForm | MatchForm):
         raise NotApplicable(f"no closed form says what parts of {type(inputs).__name__} are worth to this oracle")
     return form
 
