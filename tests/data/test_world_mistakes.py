@@ -9,9 +9,10 @@ from audit.core import DataError, DataSpec
 from audit.data.worlds.base import planted
 from audit.data.worlds.credit import best_accuracy, credit
 from audit.data.worlds.long_tail import long_tail
+from audit.data.worlds.payments import payments
 from audit.data.worlds.rules import rules
 
-WORLDS = (credit, long_tail, rules)
+WORLDS = (credit, long_tail, payments, rules)
 
 
 @pytest.mark.parametrize("make", WORLDS)
@@ -26,7 +27,7 @@ def test_no_rows_cannot_be_drawn(make, rows):
 @pytest.mark.parametrize("make", WORLDS)
 @pytest.mark.parametrize("value", ["a", None, True, [1.0], math.nan, math.inf])
 def test_a_knob_is_a_finite_number(make, value):
-    knob = {credit: "tau", long_tail: "share", rules: "p"}[make]
+    knob = {credit: "tau", long_tail: "share", payments: "tau", rules: "p"}[make]
     with pytest.raises(DataError, match=f"data.knobs: {knob} must"):
         make(**{knob: value})
     with pytest.raises(DataError, match=f"data.knobs: {knob} must"):
