@@ -1,5 +1,6 @@
 """Explanations: which features moved a model's answers, and how sure that is."""
 
+from audit.data.captioned import Captioned as Captioned
 from audit.data.graphs import Graphs as Graphs
 from audit.data.graphs import graph as graph
 from audit.data.images import Images as Images
