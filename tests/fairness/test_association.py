@@ -155,10 +155,10 @@ def test_the_interval_covers(n, m, within):
     share = n * m / (n + m) ** 2
     truth = within / math.sqrt(1 + share * within**2)
     hits = 0
-    for _ in range(400):
+    for _ in range(250):
         low, high = effect_interval(rng.normal(size=n) + within, rng.normal(size=m), 0.9, ddof=0)
         hits += low <= truth <= high
-    assert abs(hits / 400 - 0.9) < 0.05
+    assert abs(hits / 250 - 0.9) < 0.05
 
 
 @pytest.mark.parametrize(("t", "degrees"), [(0.3, 2), (-4.0, 10), (10.0, 14), (2.5, 48)])

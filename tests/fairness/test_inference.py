@@ -134,7 +134,7 @@ def test_the_joint_null_agrees_with_shuffling_people():
 
 def test_a_family_of_nulls_raises_no_alarm_at_its_level():
     alarms = {"p_adjusted": 0, "p_max_t": 0}
-    plan = Plan(metrics=("selection_rate", "tpr", "accuracy"), replicates=199)
+    plan = Plan(metrics=("selection_rate", "tpr", "accuracy"), replicates=99)
     for seed in range(120):
         found = significance(counted(people(seed, 300)), np.random.default_rng(seed), plan=plan)
         for name in alarms:

@@ -195,7 +195,7 @@ def test_not_for_every_subject():
         next(scores(replace(subject(frame), score=np.full((30, 3), 1 / 3)), context_of()))
 
 
-def coverage(draw, truths, rounds=120, replicates=100):
+def coverage(draw, truths, rounds=100, replicates=100):
     """How often the intervals of the one comparison with group a hold the truth."""
     held = dict.fromkeys(truths, 0)
     for seed in range(rounds):
@@ -228,9 +228,10 @@ def test_coverage(shift):
     # positives of b above negatives of a, less positives of a above negatives of b: 0 by symmetry
     area = np.abs(roc[0] - roc[1]).mean()
     found = coverage(normals(shift), {"auc_difference": auc, "xauc_disparity": 0.0, "abroca": area})
-    assert 0.92 <= found["auc_difference"] <= 0.99, found
-    assert 0.92 <= found["xauc_disparity"] <= 0.99, found
-    assert found["abroca"] >= 0.92, found
+    # two standard errors of .022 around .95
+    assert 0.91 <= found["auc_difference"] <= 0.99, found
+    assert 0.91 <= found["xauc_disparity"] <= 0.99, found
+    assert found["abroca"] >= 0.91, found
 
 
 def test_coverage_of_the_distance_of_shifted_normals():
