@@ -9,6 +9,7 @@ from skimage.data import astronaut
 from skimage.segmentation import slic
 
 from audit.core import DataError, UsageError
+from audit.data.worlds.glyphs import glyphs
 from audit.explain import Images, game, shapley
 from audit.explain.masking import masker
 
@@ -84,13 +85,19 @@ def test_superpixels_are_those_of_scikit_image():
     face = np.moveaxis(astronaut()[::8, ::8] / 255.0, -1, 0)
     grey = face.mean(axis=0, keepdims=True)
     for values, labels in (
-        (face, slic(np.moveaxis(face, 0, -1), n_segments=30, compactness=10, start_label=0)),
-        (grey, slic(grey[0], n_segments=30, compactness=0.1, channel_axis=None, start_label=0)),
+        (face, slic(np.moveaxis(face, 0, -1), n_segments=30, compactness=10, sigma=1, start_label=0)),
+        (grey, slic(grey[0], n_segments=30, compactness=0.1, sigma=1, channel_axis=None, start_label=0)),
     ):
         filler = masker(Images(values=np.stack([values, values[:, ::-1]])), players="slic", size=30)
         np.testing.assert_array_equal(filler.owners()[0, 0], labels)
         assert filler.players[0] == tuple(f"segment {place}" for place in range(labels.max() + 1))
         assert 8 <= len(filler.players[1]) <= 45
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.18, 0.8])
+def test_superpixels_of_noisy_pictures_do_not_melt_into_one(noise):
+    drawn = glyphs(noise=noise).draw(4, np.random.default_rng(0)).inputs
+    assert all(25 <= len(names) <= 60 for names in masker(drawn, players="slic").players)
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 1), (1, 2, 2), (3, 5, 4)])

@@ -127,11 +127,13 @@ def _superpixels(inputs: Images, size: int | None) -> tuple[Ints, tuple[tuple[st
     colour = inputs.values.shape[1] == 3
     owner = np.zeros((len(inputs), *inputs.values.shape[2:]), dtype=np.int64)
     for row, picture in enumerate(inputs.values):
-        # SLIC stretches each picture to 0 to 1; lightness in Lab runs to 100, hence the two weights of closeness.
+        # SLIC stretches each picture to 0 to 1; lightness in Lab runs to 100, hence the two weights of closeness. Smoothed
+        # by a pixel: of noisy pictures the clusters are else in pieces so small that all melt into one.
         found = slic(
             np.moveaxis(picture, 0, -1),
             n_segments=wanted,
             compactness=10.0 if colour else 0.1,
+            sigma=1.0,
             convert2lab=colour,
             channel_axis=-1,
             start_label=0,
