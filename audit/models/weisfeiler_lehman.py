@@ -45,11 +45,10 @@ PAIRS = (
         second=(4, ((0, 1), (0, 2), (0, 3))),
         told=True,
     ),
-    Pair(name="triangle and square", first=(3, _cycle(3)), second=(4, _cycle(4)), told=True),
-    Pair(
-        name="complete graphs of three and four",
-        first=(3, _cycle(3)),
-        second=(4, (*_cycle(4), (0, 2), (1, 3))),
+    Pair(  # all nodes of one are alike, and means over neighbours who are alike do not tell how many they are
+        name="hexagon and prism",
+        first=(6, _cycle(6)),
+        second=(6, (*_cycle(3), *_cycle(3, 3), (0, 3), (1, 4), (2, 5))),
         told=True,
     ),
 )
