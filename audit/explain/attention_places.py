@@ -17,7 +17,7 @@ from audit.data.texts import Texts
 if TYPE_CHECKING:
     from audit.models.attentions import Attentions
 
-Query = Literal["first", "mean", "last"]
+Query = Literal["first", "mean", "last"] | int  # a number: that token, counted from 0 with the model's own
 QUERIES: tuple[Query, ...] = ("first", "mean", "last")
 NEGLIGIBLE = 1e-9  # share of the gradient that counts as none
 
@@ -38,8 +38,12 @@ def tokens_of(inputs: Any) -> Any:
 
 def checked(query: Query | None) -> Query | None:
     """The option as it is; raises UsageError for one that is not known."""
-    if query is not None and query not in QUERIES:
-        raise UsageError(f"query: {', '.join(map(repr, QUERIES))} or None (seen by the gradient), got {query!r}")
+    numbered = isinstance(query, int) and not isinstance(query, bool) and query >= 0
+    if query is not None and query not in QUERIES and not numbered:
+        raise UsageError(
+            f"query: {', '.join(map(repr, QUERIES))}, the number of a token from 0 on, or None (seen by the gradient), "
+            f"got {query!r}"
+        )
     return query
 
 
@@ -56,8 +60,15 @@ def real(inputs: Any, count: int, query: Query) -> NDArray[np.bool_]:
 
 
 def starts(inputs: Any, count: int, query: Query) -> Floats:
-    """How much (n, count) the answer is read from each of `count` tokens; every row adds up to 1."""
+    """How much (n, count) the answer is read from each of `count` tokens; every row adds up to 1.
+
+    Raises UsageError for the number of a token that is not there.
+    """
     known = real(inputs, count, query)
+    if isinstance(query, int):
+        if query >= count:
+            raise UsageError(f"query: from 0 to {count - 1}, got {query}")
+        return np.tile(np.eye(count)[query], (len(known), 1))
     if query == "mean":
         return np.asarray(known / np.maximum(known.sum(axis=1, keepdims=True), 1))
     place = np.zeros(len(known), dtype=np.int64) if query == "first" else last_of(known)
@@ -87,7 +98,8 @@ def seen_query(found: Attentions, inputs: Any) -> Query:
         there = starts(inputs, count, query)[telling] > 0
         if (mass[~there] <= NEGLIGIBLE).all():
             return query
-    return "mean"
+    read = np.flatnonzero((mass > NEGLIGIBLE).any(axis=0))  # one and the same place inside: a word that is foretold
+    return int(read[0]) if len(read) == 1 else "mean"
 
 
 def laid_out(inputs: Any, weights: Floats, query: Query) -> Floats:

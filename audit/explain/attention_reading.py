@@ -20,7 +20,7 @@ BLOCK = 32  # texts whose attention weights are held at once, fewer where they a
 BLOCK_BYTES = 2**28  # of the weights of 144 heads, which is as many as a usual encoder has
 PROBES = 4  # texts that show from which token the answer is read
 Make = Callable[["Attentions", Floats, Any], Floats]
-_WORDS = {"first": "first token", "mean": "mean over the tokens", "last": "last token"}
+_WORDS = {"first": "the first token", "mean": "the mean over the tokens", "last": "the last token"}
 
 
 def explained(
@@ -59,7 +59,7 @@ def explained(
         game.masker.pool(np.concatenate(parts)),
         base=base,
         outputs=outputs,
-        method=f"{method}, read from the {_WORDS[chosen]}",
+        method=f"{method}, read from {f'token {chosen + 1}' if isinstance(chosen, int) else _WORDS[chosen]}",
         params={**params, "query": chosen},
         seed=seed,
         evaluations=counter.evaluations,

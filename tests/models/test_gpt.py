@@ -5,10 +5,12 @@ import pytest
 import safetensors
 import torch
 
-from audit.core import DataError, ModelError, Spec, stream
+from audit.core import DataError, ModelError, Spec, UsageError, stream
 from audit.data.texts import Texts
 from audit.data.worlds.biographies import biographies
 from audit.data.worlds.occupations import DO, OCCUPATION, PRONOUN, TEMPLATE, VOCABULARY, occupations
+from audit.explain import game
+from audit.explain.attention import attention_raw
 from audit.models.families.gpt import gpt
 from audit.models.reference import save, trained
 
@@ -94,3 +96,18 @@ def test_texts_without_one_place_are_refused():
         gpt(biographies().draw(50, np.random.default_rng(0)), epochs=0)
     with pytest.raises(ModelError, match="foretells token 6, the texts have 5"):
         gpt(ROWS, epochs=0).forward(torch.zeros((1, DO - 1), dtype=torch.long))
+
+
+def test_attention_is_read_where_the_word_is_foretold(model):
+    """The rows of the last layer that matter are those of the pronoun's place, which see nothing from the pronoun on."""
+    asked = game(model, UNSEEN.inputs.take(np.arange(6)))
+    found = attention_raw(asked, layer=-1)
+    weights = model.attentions(UNSEEN.inputs.take(np.arange(6))).layers[-1].mean(axis=1)[:, PRONOUN, 1:]
+    np.testing.assert_allclose(found.values, weights, atol=1e-12)
+    assert found.params["query"] == PRONOUN
+    assert (found.values[:, PRONOUN:] == 0).all()
+    assert f"token {PRONOUN + 1}" in found.method
+    with pytest.raises(UsageError, match="query: from 0 to 10, got 40"):
+        attention_raw(asked, query=40)
+    with pytest.raises(UsageError, match="query: 'first', 'mean', 'last', the number of a token"):
+        attention_raw(asked, query=-1)
