@@ -2,9 +2,10 @@
 
 python -m benchmarks scale --device cuda, or python -m benchmarks.scale --device cuda [FAMILY...]
 
-A family is grown by its options of size (`GROWN`), doubled again and again; at each size the batch is doubled as long as
-that answers more rows a second. It ends where the memory is full, a pass takes too long, or the time for the family is
-over. Weights are those after no epoch, which cost what trained ones do. Rows are a few of its world, over and over.
+A family is grown by its options of size (`SIZES`, or the compound coefficient `phi`), doubled again and again; at each
+size the batch is doubled as long as that answers more rows a second. It ends where the memory is full, the module has as
+many parameters as the budget allows, or the time for the family is over. Weights are those after no epoch where a family
+allows that, and cost what trained ones do. Rows are a few of its world, over and over.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,37 +37,29 @@ from audit.workflows.calibrate import wanted
 ROWS = 256  # drawn of the world; batches repeat them
 
 
-def _wider(value: Any, factor: int) -> Any:
-    if isinstance(value, Sequence):
-        return [_wider(each, factor) for each in value]
-    return value * factor
-
-
-def _more_stages(value: float, factor: int) -> float:
-    """A compound coefficient: every unit doubles the operations (Tan and Le, 2019)."""
-    return value + math.log2(factor)
-
-
-# Options of size and how they grow; every other option stays as it is by default.
-GROWN: Mapping[str, Callable[[Any, int], Any]] = {
-    **dict.fromkeys(("hidden", "width", "widths", "units", "channels", "filters", "growth", "dim", "size"), _wider),
-    **dict.fromkeys(("experts", "centres", "trees", "clauses"), _wider),
-    "phi": _more_stages,
-}
+# Options of size, whole numbers or lists of them, which are multiplied; every other option stays as it is by default.
+SIZES = frozenset(
+    {
+        *("hidden", "width", "widths", "inner", "embedding", "units", "channels", "filters", "growth", "size"),
+        *("cells", "centres", "clauses", "experts", "trees"),
+    }
+)
+UNTRAINED = ("epochs", "pretraining")  # options that say how long is trained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """How far to go: seconds of one pass, seconds of a family, doublings of the size, largest batch."""
+    """How far to go: seconds of one pass and of a family, doublings of the size, most parameters, largest batch."""
 
     one_pass: float
     family: float
     doublings: int
+    parameters: int
     batch: int
 
 
-FULL = Budget(one_pass=0.5, family=60.0, doublings=12, batch=2**20)
-QUICK = Budget(one_pass=0.02, family=10.0, doublings=1, batch=512)
+FULL = Budget(one_pass=0.5, family=60.0, doublings=12, parameters=2**30, batch=2**20)
+QUICK = Budget(one_pass=0.02, family=10.0, doublings=1, parameters=2**22, batch=512)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,21 +83,29 @@ class Measured:
 
 # ------------------------------------------------------------------------------------------------------- one size
 def options_of(id: str, factor: int) -> dict[str, Any]:
-    """The options of a family whose sizes are `factor` times its own, and no training where that can be said."""
+    """The options of a family whose sizes are `factor` times its own.
+
+    Of a family with the compound coefficient phi only that: each unit of it doubles the operations (Tan and Le, 2019).
+    """
     params = find(id).params
-    grown = {name: GROWN[name](value, factor) for name, value in params.items() if name in GROWN and _a_size(value)}
-    return grown | ({"epochs": 0} if "epochs" in params else {})
+    if "phi" in params:
+        return {"phi": params["phi"] + math.log2(factor)}
+    return {name: _times(value, factor) for name, value in params.items() if name in SIZES and _whole(value)}
 
 
-def _a_size(value: Any) -> bool:
+def _times(value: Any, factor: int) -> Any:
+    return [_times(each, factor) for each in value] if isinstance(value, Sequence) else value * factor
+
+
+def _whole(value: Any) -> bool:
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return bool(value) and all(map(_a_size, value))
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        return bool(value) and all(map(_whole, value))
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def grows(id: str) -> bool:
     """Whether a family has an option of size."""
-    return bool(set(options_of(id, 2)) - {"epochs"})
+    return bool(options_of(id, 2))
 
 
 def built(id: str, factor: int, device: str) -> tuple[TorchModel, Any]:
@@ -112,17 +113,15 @@ def built(id: str, factor: int, device: str) -> tuple[TorchModel, Any]:
     facts = find(id).facts
     spec = wanted(Spec(run=RunSpec(device=device, threads=1)), facts["world"], facts["knobs"], id)
     data = planted(spec.data).draw(ROWS, stream(0, "scale"))
-    options = options_of(id, factor)
-    given = options.get("epochs")
-    for fewer in (
-        {},
-        {"epochs": 1},
-        {"epochs": find(id).params.get("epochs")},
-    ):  # some insist on an epoch, or on theirs
+    options, params = options_of(id, factor), find(id).params
+    refused: AuditError | None = None
+    for epochs in (0, 1, None):  # some insist on an epoch, or on theirs
+        shorter = {} if epochs is None else {name: epochs for name in UNTRAINED if name in params}
         try:
-            return trained(id, data, spec, options=options if given is None else options | fewer), data.inputs
+            return trained(id, data, spec, options=options | shorter), data.inputs
         except AuditError as error:
             refused = error
+    assert refused is not None
     raise refused
 
 
@@ -227,13 +226,17 @@ def sizes(id: str, device: str, budget: Budget) -> Iterator[Measured | str]:
     until = time.monotonic() + budget.family
     for doubling in range(budget.doublings + 1 if grows(id) else 1):
         try:
-            yield measured(id, 2**doubling, device, budget, until)
+            found = measured(id, 2**doubling, device, budget, until)
         except (AuditError, RuntimeError, MemoryError) as error:
             yield "the memory is full" if _full(error) else f"{type(error).__name__}: {str(error).splitlines()[0]}"
             return
+        yield found
         gc.collect()
         if time.monotonic() > until:
             yield "the time is over"
+            return
+        if 4 * found.parameters > budget.parameters:
+            yield "the next would have more parameters than the budget"
             return
     yield "as large as asked" if grows(id) else "it has no option of size"
 

@@ -114,7 +114,7 @@ def scale():
 
 
 def test_a_family_grows_and_its_operations_are_those_counted_by_hand(scale):
-    budget = scale.Budget(one_pass=0.02, family=600.0, doublings=1, batch=512)
+    budget = scale.Budget(one_pass=0.02, family=600.0, doublings=1, parameters=2**22, batch=512)
     *found, why = scale.sizes("mlp", "cpu", budget)
     assert why == "as large as asked"
     assert [each.factor for each in found] == [1, 2]
@@ -126,6 +126,16 @@ def test_a_family_grows_and_its_operations_are_those_counted_by_hand(scale):
         assert each.rows_per_second > 0
         assert each.batch <= budget.batch
         assert scale.line(each).split()[0] == "mlp"
+
+
+def test_only_sizes_grow(scale):
+    assert scale.options_of("mlp", 4) == {"hidden": [256, 256]}
+    assert scale.options_of("rbf", 2) == {"centres": 96}
+    assert scale.options_of("perceptron", 2) == {}
+    for id in scale.entries("families"):
+        params = scale.find(id).params
+        assert set(scale.options_of(id, 2)) <= {*scale.SIZES, "phi"}
+        assert "phi" not in params or scale.options_of(id, 4) == {"phi": params["phi"] + 2}
 
 
 def test_a_family_without_an_option_of_size_says_so(scale):
