@@ -35,10 +35,11 @@ Weigh = Callable[["Tensor", "Tensor"], "Tensor"]
 def grad_cam(game: Game, *, layer: str | None = None, seed: int = 0) -> Attribution:
     """Where the channels of a convolution light up that raise the log-odds of the row's class: never negative.
 
-    layer: the module's name; by default the convolution that runs last and whose map has more than one place. The map is
-    enlarged to the input (linear interpolation) and added up over the players; its height has no unit, so the values add
-    up to nothing. For images, and for series and texts whose module convolves over their steps or tokens. Raises
-    NotApplicable where there is no such layer, UsageError for an unknown name, MissingOffer as `saliency` does.
+    layer: the module's name; by default the convolution that runs last and whose map has more than one place, or what a
+    reference model of several branches says holds all of them (`map_layer`). The map is enlarged to the input (linear
+    interpolation) and added up over the players; its height has no unit, so the values add up to nothing. For images, and
+    for series and texts whose module convolves over their steps or tokens. Raises NotApplicable where there is no such
+    layer, UsageError for an unknown name, MissingOffer as `saliency` does.
     """
 
     def weigh(activation: Tensor, slope: Tensor) -> Tensor:
@@ -149,6 +150,8 @@ def _watched(layers: Layers, layer: str | None) -> list[tuple[str, nn.Module]]:
     from torch import nn
 
     named = dict(layers.module.named_modules())
+    if layer is None and (own := getattr(layers.module, "map_layer", "")):
+        return [(own, named[own])]
     if layer is None:
         return [(name, each) for name, each in named.items() if isinstance(each, nn.Conv1d | nn.Conv2d)]
     if layer not in named:

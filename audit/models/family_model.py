@@ -29,8 +29,10 @@ class Reference(nn.Module):
 
     output: what forward gives. differentiable: whether gradients mean anything. stochastic: whether it answers the same
     rows differently. offers: what it can do beside what every torch module can, by methods of tensors (see `FamilyModel`).
+    map_layer: the name of the layer whose maps hold all that the head reads of places, where that is not the last convolution.
     """
 
+    map_layer: str = ""
     output: Output = "logit"
     differentiable: bool = True
     stochastic: bool = False

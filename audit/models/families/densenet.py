@@ -58,6 +58,9 @@ class DenseNet(Pictured):
             for _ in range(count):
                 parts.append(Layer(given, growth))
                 given += growth
+        self.map_layer = (
+            f"body.{len(parts) + 1}"  # the last rectifier: a layer's convolution gives its own channels alone
+        )
         self.body = nn.Sequential(
             *parts, nn.BatchNorm2d(given), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(given, outputs)
         )

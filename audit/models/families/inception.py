@@ -78,6 +78,7 @@ class Inception(Pictured):
             if place:
                 layers.append(nn.MaxPool2d(3, stride=2, padding=1))
             block = Block(given, width * (place + 1))
+            self.map_layer = f"body.{len(layers)}"
             layers.append(block)
             given = block.width
         self.body = nn.Sequential(
