@@ -41,8 +41,8 @@ def bert_mlm(
     inner: int = 96,
     dropout: float = 0.0,
     masked: float = 0.3,
-    epochs: int = 4,
-    batch: int = 64,
+    epochs: int = 3,
+    batch: int = 32,
     rate: float = 2e-3,
 ) -> MaskedLanguage:
     """A bidirectional transformer that tells masked tokens; it predicts which of the classes' names fills their place.
