@@ -34,7 +34,7 @@ def faces():
 
 @pytest.fixture(scope="module")
 def models(faces):
-    return {id: trained(id, faces, spec_of(id), seed=0, options={"epochs": 2}) for id in FAMILIES}
+    return {id: trained(id, faces, spec_of(id), seed=0, options={"epochs": 4, "batch": 32}) for id in FAMILIES}
 
 
 def pictures(shape, classes=2, rows=24, mask=True):
@@ -211,10 +211,13 @@ def test_heat_maps_lie_on_all_that_the_head_reads(id, models, faces):
 def test_integrated_gradients_and_deep_lift_add_up_where_they_can(id, models, faces):
     rows, background = faces.inputs.take(np.arange(2)), faces.inputs.take(np.arange(9, 11))
     played = game(models[id], rows, background, players="grid", size=8, link="logit")
-    kinked = integrated_gradients(
-        played, tolerance=0.05
-    )  # a little trained network moves by little more than its kinks
-    assert np.abs(kinked.values.sum(axis=1) - (kinked.outputs - kinked.base)).max() < 0.05 * moved(kinked)
+    kinked = integrated_gradients(played, tolerance=0.05)
+    missed = np.abs(kinked.values.sum(axis=1) - (kinked.outputs - kinked.base))
+    told = ~np.isnan(
+        missed
+    )  # a row that moves by less than the network's kinks is left undefined, and the note says so
+    assert told.any()
+    assert (missed[told] < 0.05 * np.abs(kinked.values[told]).sum(axis=1)).all()
     lifted = deep_lift(played)
     if id == "efficientnet":
         # Gates multiply what depends on the same pixels: no rule shares that out, and it is said.
