@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from audit.core import Codes, ConfigError, DataError, Dataset, Floats, Ints, Model, Spec, Subject, SubjectCard, suggest
+from audit.data.graphs import Graphs
 
 
 def prepare(spec: Spec, base: Path) -> Subject:
@@ -33,6 +34,7 @@ def assemble(spec: Spec, data: Dataset, model: Model | None) -> Subject:
 
     if len(data) == 0:
         raise DataError(f"{data.origin.name}: has no rows; at least one is needed")
+    model = _over(model, data.inputs)
     asked = model is not None and data.inputs is not None and model.card.answers_new_inputs
     score = model.predict(data.inputs) if model is not None and asked else data.score
     notes = (*data.notes, *(_notes(data, model, score) if asked else ()))
@@ -57,6 +59,14 @@ def assemble(spec: Spec, data: Dataset, model: Model | None) -> Subject:
         min_n=spec.groups.min_n,
         missing=spec.groups.missing,
     )
+
+
+def _over(model: Model | None, inputs: Any) -> Model | None:
+    """The model, whose ties are those between the rows; one that was trained on another graph knows that graph's."""
+    if isinstance(inputs, Graphs) and is_dataclass(model) and isinstance(getattr(model, "graphs", None), Graphs):
+        found: Model = replace(model, graphs=inputs)  # type: ignore[type-var, call-arg]
+        return found
+    return model
 
 
 def _notes(data: Dataset, model: Model | None, score: Floats | None) -> tuple[str, ...]:
