@@ -115,4 +115,4 @@ def light_glyphs(model: Model, data: Dataset, world: World) -> Iterator[Promise]
     why = "the best that can be reached is 1.000 on light and .997 on dark faces"
     yield Promise(name="accuracy on light faces", value=float(right[light].mean()), low=FLOOR, why=why)
     lost = float(right[light].mean() - right[~light].mean())
-    yield Promise(name="accuracy lost on dark faces", value=lost, low=0.0, why="the bias that the world plants")
+    yield Promise(name="accuracy lost on dark faces", value=lost, low=0.02, why="the bias that the world plants")

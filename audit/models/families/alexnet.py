@@ -68,7 +68,8 @@ def convolved(given: int, width: int, size: int, stride: int = 1) -> list[nn.Mod
 
 def normed(response_norm: bool) -> list[nn.Module]:
     """Local response normalisation, where asked, and overlapping pooling that halves the map."""
-    norm: list[nn.Module] = [nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0)] if response_norm else []
+    # Torch divides alpha by the number of channels, the paper does not.
+    norm: list[nn.Module] = [nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)] if response_norm else []
     return [*norm, nn.MaxPool2d(3, stride=2, padding=1)]
 
 

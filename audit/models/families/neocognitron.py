@@ -92,9 +92,9 @@ def edges(channels: int) -> Tensor:
 
 
 def patterns(maps: Tensor, cells: int, generator: torch.Generator, rounds: int = 15) -> Tensor:
-    """Typical patches (cells, given, 5, 5) of maps (n, given, h, w): k-means of patches of length 1, by likeness.
+    """Typical patches (cells, given, 5, 5) of maps (n, given, h, w): k-means of patches of length 1, by likeness (arthur2007).
 
-    Among at most 40,000 drawn patches; raises UsageError where there are fewer patches than cells.
+    Among at most 40,000 drawn patches that are stronger than the mean; raises UsageError where there are fewer than cells.
     """
     given = maps.shape[1]
     patches = nn.functional.unfold(maps, 5).transpose(1, 2).reshape(-1, given * 25)
@@ -106,7 +106,11 @@ def patterns(maps: Tensor, cells: int, generator: torch.Generator, rounds: int =
         )
     drawn = torch.randperm(len(patches), generator=generator)[:SAMPLES].to(maps.device)
     patches = nn.functional.normalize(patches[drawn])
-    centres = patches[:cells].clone()
+    centres = patches[:1]
+    while len(centres) < cells:  # what is least like those chosen so far is likeliest to be chosen next
+        unlike = 1 - (patches @ centres.T).amax(dim=1)
+        chosen = torch.multinomial(unlike.clamp_min(SMALL).cpu(), 1, generator=generator)
+        centres = torch.cat([centres, patches[chosen.to(maps.device)]])
     for _ in range(rounds):
         nearest = (patches @ centres.T).argmax(dim=1)
         sums = torch.zeros_like(centres).index_add_(0, nearest, patches)
@@ -116,7 +120,12 @@ def patterns(maps: Tensor, cells: int, generator: torch.Generator, rounds: int =
 
 
 @family(
-    "neocognitron", title="Neocognitron", world="glyphs", promise=light_glyphs, rows=2000, sources=("fukushima1980",)
+    "neocognitron",
+    title="Neocognitron",
+    world="glyphs",
+    promise=light_glyphs,
+    rows=2000,
+    sources=("fukushima1980", "arthur2007"),
 )
 def neocognitron(
     data: Dataset,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from audit.core import Dataset
+from audit.core import Dataset, UsageError
 from audit.models.encoding import outputs_of
 from audit.models.pictures import Pictured, fitted, light_glyphs, shape_of
 from audit.models.seeds import seeded
@@ -84,7 +84,8 @@ def resnet(
     read at stride 1. optimiser, rate: see `audit.models.training.Training`. Raises UsageError, DataError.
     """
     training = Training(epochs=epochs, batch=batch, optimiser=optimiser, rate=rate, seed=seed)
-    units([width, *units(blocks), stem])
+    if not units([width, stem, *blocks])[2:]:
+        raise UsageError("blocks: how many each stage has, one stage at least, got none")
     shape = shape_of(data, "resnet")
     with seeded(seed):
         module = ResNet(shape=shape, outputs=outputs_of(data), width=width, blocks=blocks, stem=stem)

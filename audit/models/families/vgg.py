@@ -66,7 +66,8 @@ def vgg(
     UsageError, DataError.
     """
     training = Training(epochs=epochs, batch=batch, optimiser=optimiser, rate=rate, seed=seed)
-    units([hidden])
+    if not units([hidden, *widths])[1:]:
+        raise UsageError("widths: a number of channels for each block, one at least, got none")
     if not 0 <= dropout < 1:
         raise UsageError(f"dropout: a share in [0, 1), got {dropout!r}")
     shape = shape_of(data, "vgg")
