@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audit.core import DataError, Dataset, ModelError
-from audit.models.encoders import Classifier, Encoding, ids_of
+from audit.models.encoders import Classifier, Encoding, Shape, ids_of
 from audit.models.foretold import told_apart
 from audit.models.training import Training, train
 
@@ -78,15 +78,23 @@ class _Masking(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """The loss (n,) of texts (n, tokens); their mean is that over all the tokens that are asked for."""
-        shape = self.module.shape
-        draw = torch.rand(ids.shape, device=ids.device)
-        asked = (draw < self.share) & (ids != shape.pad)
-        read = ids.masked_fill(draw < self.share * MASKED, shape.mask or 0)
-        any_token = torch.randint(shape.vocabulary, ids.shape, device=ids.device)
-        read = torch.where((draw >= self.share * MASKED) & (draw < self.share * (MASKED + RANDOM)), any_token, read)
-        read = torch.where(asked, read, ids)
+        read, asked = hidden(ids, self.share, self.module.shape)
         loss = F.cross_entropy(_said(self.module, self.model, read).transpose(1, 2), ids, reduction="none")
         return (loss * asked).sum(dim=1) * len(ids) / asked.sum().clamp_min(1)
+
+
+def hidden(ids: Tensor, share: float, shape: Shape) -> tuple[Tensor, Tensor]:
+    """Texts (n, tokens) as they are read while the model learns, and which of their tokens are asked for.
+
+    Drawn from torch's random state: a share of the tokens is asked for, of which four fifths are read as [MASK], a tenth as
+    any token and a tenth as they are (devlin2019); padding never is.
+    """
+    assert shape.mask is not None
+    draw = torch.rand(ids.shape, device=ids.device)
+    asked = (draw < share) & (ids != shape.pad)
+    read = ids.masked_fill(asked & (draw < share * MASKED), shape.mask)
+    other = asked & (draw >= share * MASKED) & (draw < share * (MASKED + RANDOM))
+    return torch.where(other, torch.randint(shape.vocabulary, ids.shape, device=ids.device), read), asked
 
 
 def unmasked(
