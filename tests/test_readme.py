@@ -115,6 +115,7 @@ def test_no_generated_page_is_left_over():
         ("sklearn/audit.toml", 3),
         ("explanations/audit.toml", 1),
         ("debiased/audit.toml", 0),
+        ("graphs/audit.toml", 1),
         ("images/audit.toml", 1),
         ("sequences/audit.toml", 1),
         ("text/audit.toml", 1),
