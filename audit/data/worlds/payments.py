@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
 
 import numpy as np
 
@@ -165,6 +164,6 @@ def payments(
     a whole number from 2 to 1000. Knobs outside their range raise DataError.
     """
     bounded("steps", steps, "[2, 1000]")
-    if not isinstance(steps, Integral) and not (isinstance(steps, Real) and float(steps).is_integer()):
+    if not float(steps).is_integer():
         raise DataError(f"data.knobs: steps must be a whole number, got {steps}")
     return Payments(tau=tau, b=b, season=season, thin=thin, p=p, flip=flip, steps=int(steps))

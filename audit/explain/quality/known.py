@@ -51,8 +51,8 @@ def frames(game: Game) -> Iterator[Frame]:
             fills = pad[None] if getattr(masker, "how", "") == "delete" else fills
             starts = fills
         else:
-            behind: Any = masker.rows  # type: ignore[attr-defined]
-            others = repeated(behind, x.shape[1]) if isinstance(inputs, Series) else behind.values
+            rows: Any = masker.rows  # type: ignore[attr-defined]
+            others = repeated(rows, x.shape[1]) if isinstance(inputs, Series) else rows.values
             start, starts = fills.mean(axis=0), np.where(owner[row] >= 0, others, x)
         yield Frame(rows=np.array([row]), x=x, fills=fills, start=start, starts=starts)
 
