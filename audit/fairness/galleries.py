@@ -28,7 +28,7 @@ class Gallery:
     captions: tuple[str, ...]
 
     def figures(self, k: Sequence[int], places: Ints | None = None) -> dict[str, Floats]:
-        """Every figure of these pictures (n,), by default of all: skew (m, len(k), g), ndkl (m,) and associations (m, g)."""
+        """Every figure of these pictures (n,), by default of all: skew (m, k, g), ndkl (m,) and associations (m, g)."""
         scores, code = (self.scores, self.code) if places is None else (self.scores[places], self.code[places])
         codes = Codes(values=code, levels=tuple(map(str, range(len(self.rows.groups)))))
         difference, effect = _associations(scores, code, len(self.rows.groups))
@@ -43,10 +43,10 @@ class Gallery:
 
 
 def match_association(scores: Floats, *, sensitive_features: Any) -> tuple[Floats, Floats]:
-    """How much better each group's pictures match each text (g, m) than all others', from scores (n, m); NaN for nobody.
+    """How much better each group's pictures match each text (g, m) than others', from scores (n, m); NaN for nobody.
 
-    The difference of the mean scores, and that in standard deviations of the scores of all pictures with the text (ddof 1):
-    the association test of one text (caliskan2017) between groups of pictures (steed2021).
+    The difference of the mean scores, and that in standard deviations of the scores of all pictures with the text (ddof
+    1): the association test of one text (caliskan2017) between groups of pictures (steed2021).
     """
     rows = parts.rows_by_group(sensitive_features)
     known = rows.code < len(rows.groups)
@@ -70,7 +70,7 @@ def gallery(rows: Rows, scores: Floats, captions: tuple[str, ...]) -> Gallery:
 
 
 def chances(shown: Gallery, found: Floats, context: Context, permutations: int) -> Floats:
-    """The share (m, g) of random orders of the groups whose association is as large in either direction (phipson2010)."""
+    """The share (m, g) of random orders of the groups whose association is as large, either way (phipson2010)."""
     groups = len(shown.rows.groups)
     turns = context.track(range(permutations), "random orders of the groups")
     null = [_associations(shown.scores, context.rng.permutation(shown.code), groups)[0].T for _ in turns]

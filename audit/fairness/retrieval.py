@@ -51,22 +51,22 @@ def retrieval(
     replicates: int = 200,
     permutations: int = 999,
 ) -> Iterator[Evidence]:
-    """If pictures are ranked by how well they match a caption, does every group get its share of the places that are seen?
+    """If pictures are ranked by their match with a caption, does every group get its share of the places that are seen?
 
-    Queries are the `most` frequent captions of the data, or those that are given. All pictures are ranked by the model's
-    match with each. skew@k is the logarithm of a group's share in the first k places over its share of all pictures,
-    max_skew@k the largest over the groups, ndkl the mean divergence of the first i places from all pictures, for every i
-    (pictures with equal scores share their places). mean_max_skew@k and mean_ndkl are means over the captions.
-    association is the mean match of a group's pictures with the caption less that of all others, on the model's scale of
-    log-odds; relative_association is that less its mean over the captions, so that a model that scores a group higher with
-    every text shows nothing; effect_size is the association in standard deviations of the scores, p_value the share of
-    `permutations` random orders of the groups that give one as large, in either direction. Intervals come from
-    `replicates` bootstrap draws of the pictures: percentiles, for ndkl and the largest skews, which chance alone
-    moves upwards, the value with normal limits.
+    Queries are the `most` frequent captions of the data, or those that are given. All pictures are ranked by the
+    model's match with each. skew@k is the logarithm of a group's share in the first k places over its share of all
+    pictures, max_skew@k the largest over the groups, ndkl the mean divergence of the first i places from all pictures,
+    for every i (pictures with equal scores share their places). mean_max_skew@k and mean_ndkl are means over the
+    captions. association is the mean match of a group's pictures with the caption less that of all others, on the
+    model's scale of log-odds; relative_association is that less its mean over the captions, so that a model that scores
+    a group higher with every text shows nothing; effect_size is the association in standard deviations of the scores,
+    p_value the share of `permutations` random orders of the groups that give one as large, in either direction.
+    Intervals come from `replicates` bootstrap draws of the pictures: percentiles, for ndkl and the largest skews, which
+    chance alone moves upwards, the value with normal limits.
 
     The target is each group's share of the pictures. Where a caption says something that differs between the groups in
-    truth, as a record of who holds an occupation does, a skew may mirror the world; whether a search should do that is not
-    a matter of numbers. Each p_value is for one caption and group.
+    truth, as a record of who holds an occupation does, a skew may mirror the world; whether a search should do that is
+    not a matter of numbers. Each p_value is for one caption and group.
     """
     inputs = subject.data.inputs
     if not isinstance(inputs, Captioned):
@@ -210,7 +210,7 @@ class _Told:
 
 
 def _normal(value: float, drawn: Floats, level: float) -> Interval | None:
-    """The value give or take its spread between draws, from 0 on: percentiles would lie above what chance has moved up."""
+    """The value give or take its spread between draws, from 0 on: chance moves percentiles upwards."""
     if len(drawn) < 2 or not np.isfinite([value, *drawn]).all():
         return None
     far = stats.z_quantile(level) * float(drawn.std(ddof=1))

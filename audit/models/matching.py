@@ -1,4 +1,4 @@
-"""Models that say how well pictures and captions go together: how their inputs part, and the oracle with set weights."""
+"""Models that match pictures and captions: how their inputs part, and the oracle with set weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from audit.models.adapters.torch import TorchModel
 
 
 def sides(x: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """The pictures (n, *shape) and the ids (n, tokens) of rows (n, pixels + tokens) as `Captioned.values` lays them out."""
+    """The pictures (n, *shape) and the ids (n, tokens) of rows (n, pixels + tokens) as in `Captioned.values`."""
     pixels = torch.Size(shape).numel()
     return x[:, :pixels].reshape(len(x), *shape), x[:, pixels:].round().long()
 
@@ -84,7 +84,7 @@ class MatchedModel(TorchModel):
         return frozenset({"gradients", "matching"})
 
     def match(self, pictures: Images, texts: Texts) -> Floats:
-        """The log-odds (n, m) that each picture and each text belong together, where that is as likely as not at first."""
+        """The log-odds (n, m) that each picture and each text belong together, were half of all pairs true."""
         assert isinstance(self.module, Matched)
         shown, said = both(pictures, texts)
         with torch.no_grad():

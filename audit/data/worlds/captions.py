@@ -95,14 +95,14 @@ class Captions:
         return Draw(dataset=dataset, latent={k: v.astype(np.float64) for k, v in latent.items()}, twin=twin)
 
     def _texture(self, rows: int, rng: np.random.Generator) -> Floats:
-        """Noise (n, channels, height, width) that leaves the tone as it is: none along the way from one tone to the other."""
+        """Noise (n, channels, height, width) that leaves the tone: none along the way from one to the other."""
         noise = self.noise * rng.standard_normal((rows, *shades().shape[1:]))
         way = shades()[1] - shades()[0]
         along = noise.reshape(rows, -1) @ way.ravel() / (way**2).sum()
         return np.asarray(noise - along[:, None, None, None] * way)
 
     def oracle(self) -> MatchForm:
-        """The world's own log-odds: the PMI of tone and occupation, and the odds of a true pair; a masked word says nothing."""
+        """The world's own log-odds: PMI of tone and occupation, and the odds of a true pair; other words say nothing."""
         light, dark = shades()
         way, pmi = dark - light, self.pmi
         gains, bases = np.zeros((2, len(VOCABULARY)))
@@ -117,8 +117,8 @@ class Captions:
 
         base_rate, selection_rate, tpr, fpr and accuracy: overall, as NAME.light and NAME.dark;
         demographic_parity_difference and equal_opportunity_difference (dark less light); auc of the oracle.
-        pmi.TONE.OCCUPATION; association.OCCUPATION: the PMI with dark less that with light, less the mean of that over the
-        occupations. max_skew.OCCUPATION (of the first 100) and ndkl.OCCUPATION: their means over galleries of 1,000
+        pmi.TONE.OCCUPATION; association.OCCUPATION: the PMI with dark less that with light, less the mean of that over
+        the occupations. max_skew.OCCUPATION (of the first 100) and ndkl.OCCUPATION: their means over galleries of 1,000
         pictures drawn from the world and ranked by the oracle's match with the caption; left out where every picture
         matches alike. Rates are left out where a decision hangs on rounding.
         """
@@ -143,13 +143,14 @@ def captions(
     share: float = 0.5,
     noise: float = 0.1,
 ) -> Captions:
-    """Pictures (3, 16, 16) of a person, light or dark, and captions such as "a photo of a nurse": do they belong together?
+    """Pictures (3, 16, 16) of a light or dark person, and captions such as "a photo of a nurse": are they a pair?
 
     In a true pair the occupation is one of four, each as likely, and the tone of the picture is drawn given it; in a
-    mismatched one the caption is drawn by itself. So nothing but the tone tells whether they match, and the best score is
-    their pointwise mutual information (PMI). The person is an ellipse in the middle, tone * (1, .82, .68) on grey.
+    mismatched one the caption is drawn by itself. So nothing but the tone tells whether they match, and the best score
+    is their pointwise mutual information (PMI). The person is an ellipse in the middle, tone * (1, .82, .68) on grey.
 
     doctor, lawyer, teacher, nurse: P(dark | occupation); where all are equal, nothing can be told. share: of pairs that
-    are true. noise: standard deviation of a texture over the whole picture, which leaves the tone that is seen as it is.
+    are true. noise: standard deviation of a texture over the whole picture, which leaves the tone that is seen as it
+    is.
     """
     return Captions(doctor=doctor, lawyer=lawyer, teacher=teacher, nurse=nurse, share=share, noise=noise)

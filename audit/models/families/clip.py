@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audit.core import DataError, Dataset, Floats, Model, UsageError
+from audit.core import DataError, Dataset, UsageError
 from audit.data.captioned import Captioned
-from audit.data.images import Images
-from audit.data.worlds.base import World
-from audit.data.worlds.captions import LEVELS, OCCUPATIONS, captions_of, shades
-from audit.fairness.ranking import ndkl
 from audit.models.encoding import inputs_of
 from audit.models.family_model import Reference
 from audit.models.matching import sides
-from audit.models.promises import Promise, near_the_oracle
+from audit.models.matching_promises import as_the_truth
 from audit.models.seeds import seeded
 from audit.models.training import Optimiser, Training, train
 from audit.registry import family
@@ -26,11 +22,11 @@ from audit.registry import family
 WIDTH, HEADS = 32, 4  # of the text tower
 CHANNELS = (8, 16)  # of the picture tower's convolutions
 LARGEST = math.log(100.0)  # of the logarithm of 1 / temperature, as in the paper
-CROSSED = 2048  # pictures and captions whose every pair tells what the scores are measured from
+CROSSED = 2048  # pictures and captions whose every pair tells the level of the scores
 
 
 class PictureTower(nn.Module):
-    """Two convolutions of stride 2, their mean over places and a linear layer: vectors (n, k) of pictures (n, channels, height, width)."""
+    """Two convolutions of stride 2, their mean over places, a linear layer: vectors (n, k) of pictures (n, c, h, w)."""
 
     mean: Tensor
     scale: Tensor
@@ -90,9 +86,10 @@ class TextTower(nn.Module):
 class CLIP(Reference):
     """The log-odds (n,) that picture and caption of rows (n, pixels + tokens) belong together (see `Captioned.values`).
 
-    shape: (channels, height, width) of pictures. vocabulary, pad: of captions, which are read up to `length` tokens. size:
-    numbers of the vectors that meet. The score of a pair is their cosine over the temperature, less `level`, which makes
-    the mean of its exponential over pictures and captions at random 1, as of PMI; `prior` are the log-odds of a true pair.
+    shape: (channels, height, width) of pictures. vocabulary, pad: of captions, which are read up to `length` tokens.
+    size: numbers of the vectors that meet. The score of a pair is their cosine over the temperature, less `level`,
+    which makes the mean of its exponential over pictures and captions at random 1, as of PMI; `prior` are the log-odds
+    of a true pair.
     """
 
     offers = frozenset({"matching", "embedding"})
@@ -112,8 +109,9 @@ class CLIP(Reference):
         self.register_buffer("level", torch.zeros(()))
         self.register_buffer("prior", torch.zeros(()))
         self.notes = (
-            "Scores of pairs estimate pointwise mutual information: cosine over temperature, less a constant that makes "
-            "their exponential 1 on average over pictures and captions at random; the share of true pairs is added to that.",
+            "Scores of pairs estimate pointwise mutual information: cosine over temperature, less a constant that "
+            "makes their exponential 1 on average over pictures and captions at random; a prediction adds the log-odds "
+            "of a true pair.",
             f"Captions are read up to {length} tokens.",
         )
 
@@ -157,39 +155,10 @@ class _Contrast(nn.Module):
 
 
 def info_nce(scores: Tensor, own: Tensor) -> Tensor:
-    """The mean of the log losses (b,) of finding each picture's caption and each caption's picture in a batch (oord2018)."""
+    """The mean log loss (b,) of finding each picture's caption, and each caption's picture, in a batch (oord2018)."""
     place = torch.arange(len(scores), device=scores.device)
     sideways = nn.functional.cross_entropy(scores, place, reduction="none")
     return (sideways + nn.functional.cross_entropy(scores.T, place, reduction="none")) / 2
-
-
-def as_the_truth(model: Model, data: Dataset, world: World) -> Iterator[Promise]:
-    """The scores of clean pictures with captions are the true mutual information, and rank pictures as it does."""
-    found = model.match(Images(values=shades()), captions_of(np.arange(len(OCCUPATIONS))))  # type: ignore[attr-defined]
-    truth = world.truth()
-    pmi = np.array([[truth[f"pmi.{level}.{name}"] for name in OCCUPATIONS] for level in LEVELS])
-    r = float(np.corrcoef(found.ravel(), pmi.ravel())[0, 1])
-    yield Promise(name="correlation with the true PMI", value=r, low=0.99, why="the best InfoNCE critic is PMI")
-    step = found[1] - found[0] - (found[1] - found[0]).mean()
-    worst = max(abs(step[o] - truth[f"association.{name}"]) for o, name in enumerate(OCCUPATIONS))
-    yield Promise(name="largest error of an association", value=float(worst), high=0.3, why="in log-odds")
-    yield from near_the_oracle(model, data, world, below=0.01)
-    yield from _rankings(model, data, world)
-
-
-def _rankings(model: Model, data: Dataset, world: World) -> Iterator[Promise]:
-    """NDKL of the pictures ranked by the model's match with every caption, less that by the world's own."""
-    inputs = inputs_of(data, Captioned, "clip")
-    every, tone = captions_of(np.arange(len(OCCUPATIONS))), data.groups["tone"].values
-    mine: Floats = model.match(inputs.images, every)  # type: ignore[attr-defined]
-    best = world.oracle().match(inputs.images.values, every.ids).round(9)  # type: ignore[attr-defined]
-    gaps = [
-        abs(ndkl(one, sensitive_features=tone) - ndkl(other, sensitive_features=tone))
-        for one, other in zip(mine.T, best.T, strict=True)
-    ]
-    yield Promise(
-        name="largest gap of NDKL to the oracle's ranking", value=max(gaps), high=0.02, why="of four captions"
-    )
 
 
 @family(
@@ -214,10 +183,10 @@ def clip(
     rate: float | None = None,
     weight_decay: float = 0.2,
 ) -> CLIP:
-    """Two towers, convolutions for pictures and a causal transformer for captions, trained by InfoNCE on the true pairs.
+    """Two towers, convolutions for pictures, a causal transformer for captions, trained by InfoNCE on the true pairs.
 
-    size: of the vectors that meet. length: the most tokens that are read. temperature: at the start; it is learnt. Where
-    the same few captions come again and again, 1 is learnt from faster than the paper's .07. Large batches matter: the
+    size: of the vectors that meet. length: the most tokens that are read. temperature: at the start; it is learnt. With
+    few captions that come again and again, 1 is learnt from faster than the paper's .07. Large batches matter: the
     captions of a batch stand for all. optimiser, rate, weight_decay: see `audit.models.training.Training`.
     Training uses the rows of the positive class, all where there are no labels; the share of these is the prior.
     Raises UsageError, DataError.
