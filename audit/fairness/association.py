@@ -291,20 +291,31 @@ def association_check(
     """
     tests = {"own words": WordTest(x=tuple(x), y=tuple(y), a=tuple(a), b=tuple(b))} if x or y or a or b else WEAT
     model = cast(Embedding, subject.model)
-    rows: list[tuple[Cell, ...]] = []
-    for name, words in context.track(list(tests.items()), "associations"):
-        sets = {side: _known(model, getattr(words, side), templates) for side in ("x", "y", "a", "b")}
-        for side, (vectors, missing) in sets.items():
-            rows.append((name, side, len(vectors), ", ".join(missing)))
-        yield from _measures(name, {side: vectors for side, (vectors, _) in sets.items()}, context, splits)
-    if not any(row[2] for row in rows):
+    known = {
+        name: {side: _known(model, getattr(words, side), templates) for side in LEAST} for name, words in tests.items()
+    }
+    if not any(len(vectors) for sets in known.values() for vectors, _ in sets.values()):
         raise NotApplicable("the model knows none of the words")
+    if tests is WEAT and not any(_enough(sets) for sets in known.values()):
+        raise NotApplicable("the model knows too few words of every built-in test; give words of its own as x, y, a, b")
+    rows: list[tuple[Cell, ...]] = []
+    for name, sets in context.track(list(known.items()), "associations"):
+        rows += [(name, side, len(vectors), ", ".join(missing)) for side, (vectors, missing) in sets.items()]
+        yield from _measures(name, sets, context, splits)
     yield Table(
         name="words",
         title="Words of the tests",
         columns=("test", "set", "known", "not known, left out"),
         rows=tuple(rows),
     )
+
+
+Sets = Mapping[str, tuple[Floats, list[str]]]  # of each side the vectors that are known, and the words that are not
+LEAST: Mapping[str, int] = {"x": 2, "y": 2, "a": 1, "b": 1}
+
+
+def _enough(sets: Sets) -> bool:
+    return all(len(sets[side][0]) >= least for side, least in LEAST.items())
 
 
 def _known(model: Embedding, words: Sequence[str], templates: Sequence[str]) -> tuple[Floats, list[str]]:
@@ -318,13 +329,13 @@ def _known(model: Embedding, words: Sequence[str], templates: Sequence[str]) -> 
     return vectors[there], list(dict.fromkeys(word for word, known in zip(owners, there, strict=True) if not known))
 
 
-def _measures(name: str, sets: Mapping[str, Floats], context: Context, splits: int) -> Iterator[Measure]:
-    where, n = {"test": name}, len(sets["x"]) + len(sets["y"])
-    if any(len(sets[side]) < least for side, least in (("x", 2), ("y", 2), ("a", 1), ("b", 1))):
+def _measures(name: str, sets: Sets, context: Context, splits: int) -> Iterator[Measure]:
+    x, y, a, b = (sets[side][0] for side in LEAST)
+    where, n = {"test": name}, len(x) + len(y)
+    if not _enough(sets):
         why = "too few of its words are known: at least two of x and y and one of a and b are needed"
         yield measured("effect_size", math.nan, n=n, where=where, unit="", better="zero", why=why)
         return
-    x, y, a, b = (sets[side] for side in ("x", "y", "a", "b"))
     found = weat(x, y, a, b, level=context.confidence, splits=splits, rng=context.rng)
     how = f"{'all' if found.exact else 'random'} {found.splits} splits"
     yield measured(

@@ -238,6 +238,8 @@ def test_too_few_words():
     assert [e.value for e in evidence if isinstance(e, Measure)] == [None]
     with pytest.raises(NotApplicable, match="none of the words"):
         audited(Words(planted()))
+    with pytest.raises(NotApplicable, match="too few words of every built-in test"):
+        audited(Words(planted() | {"he": np.ones_like(planted()["x0"]), "math": np.ones_like(planted()["x0"])}))
 
 
 def test_a_normal_quantile_bounds_the_large_sample_interval():
