@@ -102,7 +102,7 @@ class Captions:
         return np.asarray(noise - along[:, None, None, None] * way)
 
     def oracle(self) -> MatchForm:
-        """The world's own log-odds: PMI of tone and occupation, and the odds of a true pair; other words say nothing."""
+        """The world's own log-odds: PMI of tone and occupation, and odds of a true pair; other words say nothing."""
         light, dark = shades()
         way, pmi = dark - light, self.pmi
         gains, bases = np.zeros((2, len(VOCABULARY)))
@@ -150,7 +150,6 @@ def captions(
     is their pointwise mutual information (PMI). The person is an ellipse in the middle, tone * (1, .82, .68) on grey.
 
     doctor, lawyer, teacher, nurse: P(dark | occupation); where all are equal, nothing can be told. share: of pairs that
-    are true. noise: standard deviation of a texture over the whole picture, which leaves the tone that is seen as it
-    is.
+    are true. noise: standard deviation of a texture over the whole picture, which leaves the tone as it is.
     """
     return Captions(doctor=doctor, lawyer=lawyer, teacher=teacher, nurse=nurse, share=share, noise=noise)
