@@ -9,7 +9,7 @@ demo: .venv/demo
 
 test: .venv/test .venv/axe check
 	OMP_NUM_THREADS=1 $(BIN)/coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --cov=audit --cov-report=term --cov-config=pyproject.toml
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --cov=audit --cov-report=term --cov-config=pyproject.toml
 
 check: .venv/test
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from explained_models import SMALL
 
 from audit import codec
 from audit.cli import main
@@ -75,28 +77,36 @@ def test_a_record_is_drawn_again(ricci, tmp_path):
 
 @pytest.fixture(scope="module")
 def credit(tmp_path_factory):
-    """The records of two processes that audited the same."""
+    """The first example in small, and the records of two processes that audited it."""
     folder = tmp_path_factory.mktemp("credit")
+    for file in (ROOT / "examples" / "credit").glob("*.py"):
+        shutil.copy(file, folder)
+    config = (ROOT / "examples" / "credit" / "audit.toml").read_text()
+    assert "rows = 10000" in config
+    (folder / "audit.toml").write_text(config.replace("rows = 10000", "rows = 1500") + SMALL)
+    codes = []
     for name, seed in (("a", "0"), ("b", "123")):
         environment = {**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": "C"}
-        done = audit("run", ROOT / "examples/credit/audit.toml", "--out", folder / name, "-q", env=environment)
-        assert done.returncode == 1, done.stderr
-    return [folder / name / "result.json" for name in ("a", "b")]
+        done = audit("run", folder / "audit.toml", "--out", folder / name, "-q", env=environment)
+        codes.append(done.returncode)
+        assert done.returncode in (0, 1, 3), done.stderr
+    assert codes[0] == codes[1]
+    return folder
 
 
 def test_two_runs_are_byte_identical_but_for_one_block(credit):
     texts = []
-    for path in credit:
-        parsed = json.loads(path.read_text())
+    for name in ("a", "b"):
+        parsed = json.loads((credit / name / "result.json").read_text())
         assert set(parsed.pop("run")) == {"started", "seconds", "check_seconds", "outcomes", "rulings"}
         texts.append(json.dumps(parsed))
     assert texts[0] == texts[1]
 
 
 def test_fewer_checks_change_no_other_number(credit, tmp_path):
-    config = str(ROOT / "examples/credit/audit.toml")
+    config = str(credit / "audit.toml")
     main(["run", config, "--out", str(tmp_path), "-q", "--exit-zero", "--only", "explain.cases,fairness"])
-    whole = {o.check: o for o in codec.read_record(credit[0]).outcomes}
+    whole = {o.check: o for o in codec.read_record(credit / "a" / "result.json").outcomes}
     some = codec.read_record(tmp_path / "result.json")
     assert {o.check for o in some.outcomes} == {
         id for id in whole if id == "explain.cases" or id.startswith("fairness.")
