@@ -52,15 +52,18 @@ class MaskedLanguage(Encoding):
             number = torch.arange(len(copies), device=ids.device)
             token = asked[number, here]
             asked[number, here] = self.shape.mask
-            logs = self.said(asked)[number, here].double().log_softmax(dim=-1)
-            found.index_add_(0, row[copies], logs[number, token])
+            states = self.asked(self.body, asked).last_hidden_state[number, here + 1]
+            # The head on what is asked for alone: a large vocabulary would make it dear at every place.
+            logits = self.model.cls(states)[:, : self.shape.vocabulary]
+            found.index_add_(0, row[copies], logits.double().log_softmax(dim=-1)[number, token])
         return found
 
     def embed(self, ids: Tensor) -> Tensor:
         """The mean hidden state (n, width) of the last layer over the tokens of a text."""
-        hidden = self.asked(self.body, ids).last_hidden_state[:, 1:]
-        there = (ids != self.shape.pad).to(hidden.dtype)[..., None]
-        return (hidden * there).sum(dim=1) / there.sum(dim=1).clamp_min(1.0)
+        states = self.asked(self.body, ids).last_hidden_state[:, 1:]
+        there = (ids != self.shape.pad).to(states.dtype)[..., None]
+        found: Tensor = (states * there).sum(dim=1) / there.sum(dim=1).clamp_min(1.0)
+        return found
 
 
 def _said(module: Encoding, model: Any, ids: Tensor, gap: int | None = None) -> Tensor:
