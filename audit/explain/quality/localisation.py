@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from audit.core import Context, Evidence, Floats, NotApplicable, Subject
 from audit.data.images import Images
 from audit.explain.attribution import Attribution
-from audit.explain.games import Link
+from audit.explain.games import Link, targets_of
 from audit.explain.quality import figures
 from audit.explain.quality.panel import BACKGROUND, ROWS, defined, missing, panel
 from audit.explain.sample import model_and_inputs
@@ -78,7 +78,8 @@ def localisation(
 
     For pictures that come with a mask: the share of the positive relevance within it (relevance mass accuracy), and of the
     K most relevant pixels, K being as many as the mask holds, the share within it (relevance rank accuracy). A player's
-    relevance is spread evenly over its pixels. Beside both the mask's share of the area, which is what a map without any
+    relevance is spread evenly over its pixels; of two classes it counts for the one that the model decides, so what speaks
+    against the other is turned round (maps that are never negative stay as they are). Beside both the mask's share of the area, which is what a map without any
     idea would reach.
 
     The numbers do not say that a model looks at the right place, nor that an explainer errs where it points elsewhere: a
@@ -94,6 +95,8 @@ def localisation(
     mask = known.reshape(len(known), -1)
     area = np.where(mask.any(axis=1), mask.mean(axis=1), np.nan)
     level = context.confidence
+    decided = targets_of(game.model, game.masker.inputs, "predicted")
+    turned = np.where(decided == game.targets, 1.0, -1.0)[:, None]  # of more classes the game is about the decided one
     yield figures.mean(
         "mask_area",
         area,
@@ -106,7 +109,7 @@ def localisation(
         most=1.0,
     )
     for id, each in defined(found).items():
-        where = pixels(each)
+        where = pixels(each) * (turned if (each.values < 0).any() else 1.0)
         for name, accuracy in (("relevance_mass", relevance_mass), ("relevance_rank", relevance_rank)):
             hit = accuracy(where, mask)
             better = hit[np.isfinite(hit)] > area[np.isfinite(hit)]
