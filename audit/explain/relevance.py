@@ -35,6 +35,7 @@ _LINEAR = ("Linear", "Conv1d", "Conv2d", "Conv3d", "BatchNorm1d", "BatchNorm2d",
 _MOVED = (
     *(
         "Identity",
+        "Upsample",
         "Flatten",
         "Unflatten",
         "Dropout",

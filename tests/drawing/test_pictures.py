@@ -97,6 +97,16 @@ def test_an_image_is_a_file_that_a_decoder_reads(height, width, seed):
         assert grey.max() == 255
 
 
+def test_a_picture_in_colour_is_drawn_as_it_was_and_its_text_says_so():
+    rows = [("#000000", "#ff8001"), ("#0a0b0c", "#ffffff")]
+    shown = pictures.image(table("image", rows, name="picture"))
+    assert decoded(shown).tolist() == [[[0, 0, 0], [255, 128, 1]], [[10, 11, 12], [255, 255, 255]]]
+    assert "2 by 2 pixels in colour" in shown
+    for wrong in ("#00000", "#gg0000", "red", "#FF0000\n", '"><script>'):
+        assert png.colour(wrong) is None
+        assert "script" not in pictures.image(table("image", [("#000000", wrong), (1.0, 2.0)], name="picture"))
+
+
 def test_a_matrix_shades_its_largest_cell_darkest():
     picture = pictures.matrix(table("matrix", [("a", 0.1, 0.9), ("b", -0.9, 0.0)], ("token", "a", "b")))
     root = ET.fromstring(picture)

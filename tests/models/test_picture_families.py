@@ -12,6 +12,7 @@ from torch import nn
 from audit.core import DataError, Dataset, Origin, RunSpec, Spec, UsageError
 from audit.data.images import Images
 from audit.data.worlds.glyphs import glyphs
+from audit.explain import deep_lift, game, grad_cam, lrp
 from audit.models.families.alexnet import AlexNet
 from audit.models.families.lenet import LeNet, table
 from audit.models.families.neocognitron import Neocognitron, edges, patterns
@@ -69,6 +70,19 @@ def test_a_picture_is_answered_alike_in_any_company(id):
         np.testing.assert_allclose(model.predict(data.inputs.take(np.array([row]))), whole[[row]], atol=1e-5)
     again = model.predict(data.inputs)
     np.testing.assert_array_equal(whole, again)
+
+
+@pytest.mark.parametrize("id", ["lenet", "vgg", "resnet"])
+def test_relevance_and_deep_lift_are_complete_on_enlarged_pictures_too(id):
+    """The front is a batch norm and an enlargement, for which both have rules."""
+    data = made((1, 8, 8), 3)
+    model = trained(id, data, SPEC, options={"epochs": 1})
+    few, others = data.inputs.take(np.arange(3)), data.inputs.take(np.arange(10, 20))
+    played = game(model, few, others, link="logit", target="predicted", players="grid", size=2)
+    for explain in (lrp, deep_lift):
+        assert np.abs(explain(played).delta).max() < 1e-4
+    layer = {"lenet": "body.5", "vgg": "body.12", "resnet": "body.5.way.3"}[id]
+    assert f"'{layer}'" in grad_cam(played).method  # the last convolution with more than one place
 
 
 @EVERY

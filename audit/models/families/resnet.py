@@ -37,7 +37,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (n, given, h, w) to (n, width, h / stride, w / stride)."""
-        out: Tensor = self.relu(self.way(x) + self.shortcut(x))
+        out: Tensor = self.relu(self.shortcut(x) + self.way(x))  # the way last: Grad-CAM looks at the last convolution
         return out
 
 
