@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from audit.core import DataError, Dataset, ModelError
 from audit.models.encoders import Classifier, Encoding, Shape, ids_of
 from audit.models.foretold import told_apart
+from audit.models.seeds import seeded
 from audit.models.training import Training, train
 
 MASKED, RANDOM = 0.8, 0.1  # of the tokens to tell: read as [MASK], as any token; the others as they are (devlin2019)
@@ -116,7 +117,8 @@ def unmasked(
 
 def pretrained(module: Classifier, data: Dataset, *, share: float, training: Training, device: str) -> None:
     """Train the encoder of a classifier to tell masked tokens, by a head that is left afterwards."""
-    other = MaskedLanguage(shape=asdict(module.shape), place=0, words=[0]).model.to(device)
+    with seeded(training.seed):
+        other = MaskedLanguage(shape=asdict(module.shape), place=0, words=[0]).model.to(device)
     setattr(other, other.base_model_prefix, module.body)
     other.tie_weights()
     unmasked(module, other, data, share=share, training=training, device=device)
