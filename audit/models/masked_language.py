@@ -119,6 +119,6 @@ def pretrained(module: Classifier, data: Dataset, *, share: float, training: Tra
     """Train the encoder of a classifier to tell masked tokens, by a head that is left afterwards."""
     with seeded(training.seed):
         other = MaskedLanguage(shape=asdict(module.shape), place=0, words=[0]).model.to(device)
-    setattr(other, other.base_model_prefix, module.body)
-    other.tie_weights()
+        setattr(other, other.base_model_prefix, module.body)
+        other.tie_weights()  # draws, before it ties
     unmasked(module, other, data, share=share, training=training, device=device)
