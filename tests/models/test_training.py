@@ -329,3 +329,17 @@ def test_what_is_not_allowed_is_named():
     with pytest.raises(ModelError, match=r"loss of epoch 1 is nan with sgd at rate 0\.2"):
         train(module, x * math.nan, y, training=Training(optimiser="sgd"), loss=log_loss)
     assert not module.training
+
+
+def test_the_rate_rises_and_falls_over_the_steps():
+    """Where the gradient is always 1 the weight goes as far as the rates add up to."""
+    module = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    torch.nn.init.zeros_(module.weight)
+    training = Training(epochs=2, batch=2, optimiser="sgd", rate=0.1, warmup=0.4)
+    x = torch.ones(10, 1, dtype=torch.float64)
+    train(module, x, x, training=training, loss=lambda raw, y: raw[:, 0])
+    # ten steps, the first four of which rise to the whole rate at the fifth, which the other five fall from
+    shares = [1 / 5, 2 / 5, 3 / 5, 4 / 5, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
+    assert module.weight.item() == pytest.approx(-0.1 * sum(shares))
+    with pytest.raises(UsageError, match=r"warmup: a share in \[0, 1\), or None for one rate throughout, got 1"):
+        Training(warmup=1.0)
