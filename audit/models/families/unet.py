@@ -22,8 +22,9 @@ from audit.models.training import Optimiser, Training, log_loss, train
 from audit.registry import family
 from audit.stats import overlaps
 
-EVIDENCE = 16  # pixels: of so many, the mean evidence is a logit
-FLOOR = 0.5  # mean overlap on light faces
+EVIDENCE = 128  # pixels: of so many, the mean evidence is a logit
+WARMUP = 0.1  # share of the steps after which the rate falls again
+FLOOR = 0.6  # mean overlap on light faces
 
 
 def twice(given: int, width: int) -> nn.Sequential:
@@ -158,11 +159,11 @@ def unet(
     device: str = "cpu",
     width: int = 6,
     depth: int = 2,
-    weight: float = 1.0,
+    weight: float = 0.5,
     epochs: int = 4,
-    batch: int = 64,
+    batch: int = 32,
     optimiser: Optimiser = "adam",
-    rate: float | None = None,
+    rate: float | None = 1e-2,
 ) -> UNet:
     """A U-Net of `depth` halvings, `width` channels at full size, that learns the mask of the pictures and their class at once.
 
@@ -171,7 +172,7 @@ def unet(
     much as one label. optimiser, rate: see `audit.models.training.Training`. Raises UsageError, and DataError for
     pictures without masks.
     """
-    training = Training(epochs=epochs, batch=batch, optimiser=optimiser, rate=rate, seed=seed)
+    training = Training(epochs=epochs, batch=batch, optimiser=optimiser, rate=rate, warmup=WARMUP, seed=seed)
     units([width, depth])
     if not weight >= 0:
         raise UsageError(f"weight: a number from 0 on, got {weight!r}")
