@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from audit import codec
 from audit.core import DataError, Spec, UsageError, stream
 from audit.data.worlds.corpus import CAREER, FAMILY, FEMALE, MALE, VOCABULARY, WORDS, corpus
 from audit.data.worlds.credit import credit
@@ -11,6 +12,8 @@ from audit.fairness import weat
 from audit.models.families.skip_gram import skip_gram
 from audit.models.reference import trained
 from audit.models.vectors import hard_debiased
+from audit.workflows.calibrate import wanted
+from audit.workflows.zoo import Named, configuration
 
 SETS = (CAREER, FAMILY, MALE, FEMALE)
 
@@ -110,3 +113,12 @@ def test_what_is_not_allowed(sentences):
         hard_debiased(np.ones((3, 2)), [(0, 1)])
     with pytest.raises(UsageError, match="none may be zero"):
         hard_debiased(np.zeros((3, 2)), [(0, 1)])
+
+
+def test_its_audits_ask_about_the_words_of_its_world():
+    own = {"x": list(CAREER), "y": list(FAMILY), "a": list(MALE), "b": list(FEMALE)}
+    spec = codec.spec_from_toml(configuration(Named(id="skip_gram"), rows=10, seed=0))
+    assert spec.checks.params["fairness.association"] == own
+    compared = wanted(Spec(), "corpus", {}, "skip_gram")
+    assert {name: list(words) for name, words in compared.checks.params["fairness.association"].items()} == own
+    assert not wanted(Spec(), "occupations", {}, "skip_gram").checks.params
