@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -181,9 +182,13 @@ def unet(
         raise DataError("unet learns which pixels to mark: the pictures need a mask (Images.mask), got none")
     with seeded(seed):
         module = started(UNet(shape=shape, outputs=outputs_of(data), width=width, depth=depth))
+    share = float(np.count_nonzero(mask) / mask.size)
+    with torch.no_grad():  # it begins with what every pixel is on average, and need not learn that first
+        module.body.last.weight.mul_(0.1)
+        assert module.body.last.bias is not None
+        module.body.last.bias[0] = math.log(share / (1 - share)) if share < 1 else 0.0
     module, x = standardised(module, data, device)
     pixels = torch.as_tensor(mask.reshape(len(mask), -1), dtype=torch.float32, device=device)
     y = torch.cat([labels_of(data, device)[:, None].float(), pixels], dim=1)
-    share = float(np.count_nonzero(mask) / mask.size)
     train(Both(module), x, y, training=training, loss=joint(module.outputs, weight / share))
     return restated(module, x, batch)
