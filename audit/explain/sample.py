@@ -79,6 +79,7 @@ def shapley_of(
     link: Link,
     own: str = "",
     players: Players | None = None,
+    size: int | None = None,
 ) -> Attribution:
     """Shapley values of the named rows over the shared background and the shared coalition design.
 
@@ -86,7 +87,7 @@ def shapley_of(
 
     A budget below what the number of players needs is raised to that, one above what the check may ask for is lowered.
     """
-    game = game_of(subject, context, rows, background=background, link=link, players=players)
+    game = game_of(subject, context, rows, background=background, link=link, players=players, size=size)
     if own and len(set(game.masker.players)) != 1:
         raise NotApplicable(own)
     budget = affordable(game, budget, context)

@@ -162,7 +162,9 @@ def _graphs(
 
 
 def _surroundings(inputs: Graphs, row: int, hops: int, unit: str) -> tuple[Surroundings, tuple[str, ...]]:
-    nodes, edges = neighbourhood(inputs, row, hops)
+    # Players are those within the hops; what lies within `HOPS` stays there even so, as a network of two layers sees it.
+    nodes, edges = neighbourhood(inputs, row, max(hops, HOPS))
+    near = neighbourhood(inputs, row, hops)[0] if hops < HOPS else nodes
     place = np.full(len(inputs.features), len(nodes))
     place[nodes] = np.arange(len(nodes))
     local = place[inputs.edges[edges]]
@@ -173,6 +175,7 @@ def _surroundings(inputs: Graphs, row: int, hops: int, unit: str) -> tuple[Surro
     edge_owner, node_owner = np.full(len(edges), -1), np.full(len(features), -1)
     names: tuple[str, ...] = inputs.columns
     if unit == "edge":
+        inside = np.isin(inputs.edges[edges], near).all(axis=1)
         within = np.sort(inputs.edges[edges[inside]], axis=1)
         ties, owner = np.unique(within, axis=0, return_inverse=True)  # as `ties_between` has them
         if not len(ties):
@@ -182,10 +185,10 @@ def _surroundings(inputs: Graphs, row: int, hops: int, unit: str) -> tuple[Surro
         edge_owner[inside] = owner.reshape(-1)
         names = tuple(f"{a}–{b}" for a, b in ties)
     elif unit == "node":
-        if len(nodes) == 1:
+        if len(near) == 1:
             raise DataError(f"graph: node {inputs.targets[row]} has no neighbours within {hops} hops")
-        node_owner[1 : len(nodes)] = np.arange(len(nodes) - 1)
-        names = tuple(f"node {number}" for number in nodes[1:])
+        node_owner[place[near[1:]]] = np.arange(len(near) - 1)
+        names = tuple(f"node {number}" for number in near[1:])
     return (
         Surroundings(features=features, edges=local, edge_owner=edge_owner, node_owner=node_owner),
         names,
