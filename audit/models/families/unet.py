@@ -25,7 +25,7 @@ from audit.stats import overlaps
 
 EVIDENCE = 128  # pixels: of so many, the mean evidence is a logit
 WARMUP = 0.1  # share of the steps after which the rate falls again
-FLOOR = 0.6  # mean overlap on light faces
+FLOOR = 0.8  # mean overlap on light faces
 
 
 def twice(given: int, width: int) -> nn.Sequential:
@@ -161,7 +161,7 @@ def unet(
     width: int = 6,
     depth: int = 2,
     weight: float = 0.5,
-    epochs: int = 4,
+    epochs: int = 3,
     batch: int = 32,
     optimiser: Optimiser = "adam",
     rate: float | None = 1e-2,
