@@ -621,7 +621,8 @@ class Dataset:
     """Rows with their roles; every array has n rows and None means "not there".
 
     y: class index (n,), 1 = positive. target: a number to predict (n,), for regression. decision: 0/1 (n,) as recorded.
-    score: P(positive) (n,) as recorded. twin: every row's counterfactual inputs, known in planted worlds only.
+    score: P(positive) (n,) as recorded. twin: every row's counterfactual inputs, known in planted worlds only; twin_of: the
+    attribute in which a twin is another, where there are several and no column tells.
     frequency: how many people a row stands for (published counts). weights: survey or importance weights.
     """
 
@@ -631,6 +632,7 @@ class Dataset:
     y: Ints | None = None
     target: Floats | None = None
     twin: Inputs | None = None
+    twin_of: str = ""
     decision: Ints | None = None
     score: Floats | None = None
     weights: Floats | None = None

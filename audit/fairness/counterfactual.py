@@ -14,6 +14,7 @@ from audit.core import (
     Context,
     Evidence,
     Floats,
+    Inputs,
     Ints,
     Measure,
     NotApplicable,
@@ -27,7 +28,6 @@ from audit.fairness.individual import (
     decided,
     mean_measure,
     sampled,
-    tabular_model,
     with_column,
 )
 from audit.fairness.slices import require_binary
@@ -40,12 +40,13 @@ _EDGE = 1e-15  # a probability of 0 or 1 is taken this far inside
 class Effects:
     """What each person's answer gains from the first level to the second, one entry a row (n,).
 
-    full: the person against the twin. flip: only the attribute's own column changed, 0 where it is no feature.
+    full: the person against the twin. flip: only the attribute's own column changed, 0 where it is no feature, None of
+    inputs without columns.
     paths: each feature that the twin has otherwise, and its part. rest: full less the sum of the paths.
     """
 
     full: Floats
-    flip: Floats
+    flip: Floats | None
     paths: Mapping[str, Floats]
     rest: Floats
 
@@ -85,6 +86,12 @@ def counterfactual_effects(answer: Predict, inputs: Tabular, twin: Tabular, attr
     )
 
 
+def whole_effects(before: Floats, after: Floats, codes: Codes) -> Effects:
+    """The effect of a two-level attribute from answers (n,) for people and their twins; what no column tells is not split."""
+    full = np.where(codes.values == 0, 1.0, -1.0) * (after - before)
+    return Effects(full=full, flip=None, paths={}, rest=full)
+
+
 def moved_columns(inputs: Tabular, twin: Tabular) -> tuple[str, ...]:
     """The features that differ between people and their twins."""
     same = (inputs.values == twin.values) | (np.isnan(inputs.values) & np.isnan(twin.values))
@@ -108,31 +115,37 @@ def counterfactual(subject: Subject, context: Context, *, rows: int = 5000) -> I
     "interactions". counterfactual_flip_rate is the share of people whose twin gets the other decision. Intervals are
     Wilson's and Student's t over people.
 
+    Of pictures, sequences, texts and graphs the whole effect is told, and no flip or path: they have no column of the
+    attribute.
+
     The figures hold in the planted world only. They show what a model of this kind, trained on such data, picks up; of a
     real population nobody knows the twins. A path is a feature, not a moral claim that it may, or may not, count.
     """
     require_binary(subject)
-    model, inputs = tabular_model(subject)
-    twin = subject.data.twin
-    if not isinstance(twin, Tabular):
-        raise NotApplicable("counterfactual twins are known for tabular planted worlds only")
+    model, inputs, twin = subject.model, subject.data.inputs, subject.data.twin
+    if model is None or inputs is None or twin is None or type(inputs) is not type(twin):
+        raise NotApplicable("twins are known in planted worlds only, for a model that answers them")
     attribute, codes = _attribute(subject, inputs, twin)
     chosen = sampled(context.rng, len(inputs), rows)
     inputs, twin, codes = inputs.take(chosen), twin.take(chosen), _take(codes, chosen)
     before, after = model.predict(inputs), model.predict(twin)
     probable = bool(((before >= 0.0) & (before <= 1.0)).all())
-    effects = counterfactual_effects(
-        lambda part: log_odds(model.predict(part)) if probable else model.predict(part), inputs, twin, attribute, codes
-    )
+    scale = log_odds if probable else np.asarray
+    if isinstance(inputs, Tabular) and isinstance(twin, Tabular):
+        effects = counterfactual_effects(lambda part: scale(model.predict(part)), inputs, twin, attribute, codes)
+    else:
+        effects = whole_effects(scale(before), scale(after), codes)
     flips = decided(before, subject.threshold) != decided(after, subject.threshold)
     note = f"{codes.levels[1]} against {codes.levels[0]}, in {'log-odds' if probable else 'units of the score'}"
     yield from _measures(effects, flips, attribute, codes, context.confidence, note)
 
 
-def _attribute(subject: Subject, inputs: Tabular, twin: Tabular) -> tuple[str, Codes]:
-    """The attribute whose level differs between twins: the feature that changes, or the only attribute there is."""
-    changed = [name for name in subject.groups if name in moved_columns(inputs, twin)]
-    names = changed or list(subject.groups)
+def _attribute(subject: Subject, inputs: Inputs, twin: Inputs) -> tuple[str, Codes]:
+    """The attribute whose level differs between twins: as told, the feature that changes, or the only attribute there is."""
+    tables = isinstance(inputs, Tabular) and isinstance(twin, Tabular)
+    changed = [name for name in subject.groups if tables and name in moved_columns(inputs, twin)]  # type: ignore[arg-type]
+    told = [name for name in subject.groups if name == subject.data.twin_of]
+    names = told or changed or list(subject.groups)
     if len(names) != 1:
         raise NotApplicable(f"cannot tell which attribute the twins differ in: {', '.join(names)}")
     codes = subject.groups[names[0]]
@@ -151,8 +164,11 @@ def _measures(
     for where, inside in by_group(codes, attribute):
         facts: dict[str, Any] = {"level": level, "where": where, "note": note}
         yield mean_measure("counterfactual_effect", effects.full[inside], better="zero", **facts)
-        yield mean_measure("flip_effect", effects.flip[inside], better="zero", **facts)
+        if effects.flip is not None:
+            yield mean_measure("flip_effect", effects.flip[inside], better="zero", **facts)
         yield mean_measure("counterfactual_flip_rate", flips[inside], unit="proportion", better="lower", **facts)
+    if effects.flip is None:
+        return
     for name, part in {**effects.paths, "interactions": effects.rest}.items():
         where = {attribute: ALL, "feature": name}
         yield mean_measure("path_effect", part, level=level, where=where, note=note)

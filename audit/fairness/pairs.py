@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from audit import stats
 from audit.core import Context, DataError, Evidence, Floats, Likelihood, Measure, NotApplicable, Subject, UsageError
 from audit.fairness.individual import mean_measure
 from audit.fairness.measures import bounded, measured
+from audit.fairness.shared_words import design_effect, differing
 from audit.registry import check
 
 Scorer = Callable[[Sequence[str]], ArrayLike]
@@ -42,7 +43,8 @@ class Pairs:
 class Preference:
     """How often the stereotyped text is preferred: share of n pairs, a tie counting half; p: exact sign test without ties.
 
-    NaN share and p where there is no pair (p also where all are ties).
+    NaN share and p where there is no pair (p also where all are ties). effect: how many times larger the variance is than
+    that of independent pairs.
     """
 
     share: float
@@ -52,6 +54,7 @@ class Preference:
     p_value: float
     n: int
     ties: int
+    effect: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,30 +77,39 @@ class Winogender:
         return _pairs(rows)
 
 
-def preference(more: ArrayLike, less: ArrayLike, level: float = 0.95) -> Preference:
+def preference(
+    more: ArrayLike, less: ArrayLike, level: float = 0.95, words: Sequence[frozenset[str]] | None = None
+) -> Preference:
     """The share of pairs whose stereotyped text has the higher score; more, less (n,): log-likelihoods (nangia2020).
 
-    0.5 = no preference. Wilson's interval; the p-value is of the exact sign test (dixon1946). Raises UsageError.
+    0.5 = no preference. Wilson's interval; the p-value is of the exact sign test (dixon1946). words (n,): what each pair
+    differs in (see `differing`); pairs that share a word then count for as many independent ones as they are worth
+    (aronow2015). Raises UsageError.
     """
     one, other = np.asarray(more, dtype=np.float64), np.asarray(less, dtype=np.float64)
     if one.shape != other.shape or one.ndim != 1 or not np.isfinite([one, other]).all():
         raise UsageError(f"scores: allowed are two columns (n,) of finite numbers, got {one.shape} and {other.shape}")
     wins, ties, n = int((one > other).sum()), int((one == other).sum()), len(one)
-    low, high = stats.wilson(wins + ties / 2.0, n, level)
+    effect = 1.0 if words is None else design_effect((one > other) + (one == other) / 2.0, words)
+    low, high = stats.wilson((wins + ties / 2.0) / effect, n / effect, level)
     return Preference(
         share=float(stats.divide(wins + ties / 2.0, n)),
         low=float(low),
         high=float(high),
         level=level,
-        p_value=_sign_test(wins, n - ties),
+        p_value=_sign_test(wins, n - ties, effect),
         n=n,
         ties=ties,
+        effect=effect,
     )
 
 
-def _sign_test(wins: int, n: int) -> float:
-    from scipy.stats import binomtest
+def _sign_test(wins: int, n: int, effect: float = 1.0) -> float:
+    """Exact for independent pairs; beyond them the normal one with as many pairs as they are worth."""
+    from scipy.stats import binomtest, norm
 
+    if effect > 1.0 and n:
+        return float(2.0 * norm.sf(abs(wins / n - 0.5) * 2.0 * np.sqrt(n / effect)))
     return float(binomtest(wins, n).pvalue) if n else float("nan")
 
 
@@ -207,7 +219,16 @@ def _pairs(rows: Sequence[Sequence[str]]) -> Pairs:
     "fairness.pairs",
     title="Stereotypes in paired sentences",
     needs={"likelihood"},
-    sources=("nangia2020", "blodgett2021", "zhao2018", "rudinger2018", "wilson1927", "dixon1946", "fisher1915"),
+    sources=(
+        "nangia2020",
+        "blodgett2021",
+        "zhao2018",
+        "rudinger2018",
+        "wilson1927",
+        "dixon1946",
+        "fisher1915",
+        "aronow2015",
+    ),
 )
 def pairs_check(
     subject: Subject,
@@ -221,8 +242,10 @@ def pairs_check(
     """Of two sentences that differ only in the group they speak of, does the model hold the stereotyped one likelier?
 
     stereotype_preference is the share of pairs in which the sentence in line with the stereotype has the higher (pseudo-)
-    log-likelihood, a tie counting half, with Wilson's interval: 0.5 is no preference. p_value is the exact sign test's,
-    mean_log_likelihood_difference the mean lead of the stereotyped sentence. All are given for each set of sentences and
+    log-likelihood, a tie counting half, with Wilson's interval: 0.5 is no preference. p_value is the sign test's,
+    mean_log_likelihood_difference the mean lead of the stereotyped sentence. Pairs that differ in the same words repeat one
+    another: a model of random weights that happens to prefer one name prefers it in all of them. So pairs that share a
+    differing word are taken together, and the intervals are as wide as for the independent pairs that they are worth. All are given for each set of sentences and
     each topic in it. crows_pairs is the path of that file; winobias the paths of a pro- and an anti-stereotyped file;
     winogender those of the sentences and of the occupations, for which occupation_correlation tells how far the lead
     of "she" over "he" follows the share of women in the occupation; pairs are your own [more, less, topic].
@@ -237,11 +260,13 @@ def pairs_check(
     for name, given in context.track(list(sets.items()), "sentences"):
         more, less = score_pairs(model.log_likelihood, given)
         topics = np.array(given.topic)
-        yield from _preference_measures(more, less, {"test": name}, context.confidence)
+        words = [differing(*texts) for texts in zip(given.more, given.less, strict=True)]
+        yield from _preference_measures(more, less, words, {"test": name}, context.confidence)
         for topic in dict.fromkeys(given.topic):
             inside = topics == topic
             where = {"test": name, "topic": topic}
-            yield from _preference_measures(more[inside], less[inside], where, context.confidence)
+            own = [words[place] for place in np.flatnonzero(inside)]
+            yield from _preference_measures(more[inside], less[inside], own, where, context.confidence)
     if sentences is not None:
         r, low, high = occupation_correlation(model.log_likelihood, sentences, context.confidence)
         yield measured(
@@ -274,17 +299,34 @@ def _sets(
     return {name: given for name, given in found.items() if given is not None}, sentences
 
 
-def _preference_measures(more: Floats, less: Floats, where: Mapping[str, str], level: float) -> Iterator[Measure]:
-    found = preference(more, less, level)
+def _preference_measures(
+    more: Floats, less: Floats, words: Sequence[frozenset[str]], where: Mapping[str, str], level: float
+) -> Iterator[Measure]:
+    found = preference(more, less, level, words)
+    notes = [f"{found.ties} ties"] if found.ties else []
+    if found.effect > 1.0:
+        notes.append(f"as pairs share words, they tell as much as {found.n / found.effect:.0f} independent ones")
     facts: dict[str, Any] = {"n": found.n, "where": where}
     yield measured(
         "stereotype_preference",
         found.share,
         interval=bounded((found.low, found.high), level, "Wilson"),
-        note=f"{found.ties} ties" if found.ties else "",
+        note="; ".join(notes),
         why="there is no pair",
         **facts,
     )
     yield measured("p_value", found.p_value, unit="", why="no pair differs", **facts)
     name = "mean_log_likelihood_difference"
-    yield mean_measure(name, more - less, level=level, where=where, unit="", better="zero")
+    whole = mean_measure(name, more - less, level=level, where=where, unit="", better="zero")
+    yield _widened(whole, np.sqrt(design_effect(more - less, words)))
+
+
+def _widened(measure: Measure, factor: float) -> Measure:
+    """The same mean with an interval that is so many times as wide."""
+    if measure.value is None or measure.interval is None or factor <= 1.0:
+        return measure
+    low, high = (
+        measure.value + factor * (side - measure.value) for side in (measure.interval.low, measure.interval.high)
+    )
+    method = f"{measure.interval.method}, pairs that share words together"
+    return replace(measure, interval=replace(measure.interval, low=low, high=high, method=method))

@@ -1,6 +1,7 @@
 """Counterfactual effects against the truth of the credit world."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,10 +9,12 @@ from little_models import Plain, context, sigmoid, subject
 from scipy.special import logit
 from subjects import find
 
+from audit import codec
 from audit.core import ALL, Codes, DataSpec, NotApplicable, UsageError
 from audit.data.worlds.base import planted
 from audit.fairness import counterfactual_effects
 from audit.fairness.counterfactual import counterfactual, log_odds, moved_columns
+from audit.subject import prepare
 
 
 def drawn(rows=3000, seed=0, **knobs):
@@ -134,7 +137,7 @@ def test_not_for_every_subject():
     world, data = drawn(40)
     model = Plain(lambda v: sigmoid(world.oracle().logit(v)))
     made = subject(model, data.inputs, data.y, data.groups, twin=data.twin, names=data.names)
-    with pytest.raises(NotApplicable, match="tabular planted worlds"):
+    with pytest.raises(NotApplicable, match="planted worlds only"):
         list(counterfactual(replace(made, data=replace(made.data, twin=None)), context()))
     three = Codes(values=np.arange(40) % 3, levels=("a", "b", "c"))
     with pytest.raises(NotApplicable, match="two known levels"):
@@ -162,3 +165,19 @@ def test_log_odds_against_scipy():
     p = np.linspace(0.001, 0.999, 99)
     np.testing.assert_allclose(log_odds(p), logit(p), atol=1e-12)
     assert np.isfinite(log_odds(np.array([0.0, 1.0]))).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute"),
+    [("payments", "residence"), ("biographies", "sex"), ("lending_network", "district"), ("glyphs", "tone")],
+)
+def test_twins_of_any_kind_of_inputs_tell_the_whole_effect_and_no_more(name, attribute):
+    spec = codec.spec_from_toml(f'[model]\nkind = "oracle"\n[data]\nworld = "{name}"\nrows = 400')
+    subject = prepare(spec, Path())
+    measures = [m for m in counterfactual(subject, context()) if m.where == {attribute: ALL}]
+    by_name = {m.name: m for m in measures}
+    assert set(by_name) == {"counterfactual_effect", "counterfactual_flip_rate"}
+    truth = planted(spec.data).truth()["counterfactual_logit"]
+    effect = by_name["counterfactual_effect"]
+    width = max(effect.interval.high - effect.interval.low, 1e-6)
+    assert abs(abs(effect.value) - abs(truth)) < 1.5 * width

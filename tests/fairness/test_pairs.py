@@ -20,6 +20,7 @@ from audit.fairness import (
     score_pairs,
 )
 from audit.fairness.pairs import correlation, pairs_check
+from audit.fairness.shared_words import differing
 
 
 class Scorer(Plain):
@@ -211,3 +212,36 @@ def test_mistakes_are_named(tmp_path, genders):
     (tmp_path / "gender").write_text("sentid\tsentence\nclown.child.0.male.txt\tHe.\n")
     with pytest.raises(DataError, match=r"clown.child.0"):
         read_winogender(tmp_path / "gender", genders[1])
+
+
+def test_pairs_that_repeat_one_another_count_for_fewer():
+    """Forty copies of each of ten independent pairs tell as much as ten; pairs without a word in common stay as they are."""
+    rng = np.random.default_rng(3)
+    one = rng.standard_normal(10)
+    words = [frozenset({f"w{k}", f"v{k}"}) for k in range(10)]
+    many = preference(np.repeat(one, 40), np.zeros(400), words=[each for each in words for _ in range(40)])
+    assert many.effect == pytest.approx(40)
+    few = preference(one, np.zeros(10), words=words)
+    assert few.effect == 1.0
+    assert (many.low, many.high) == pytest.approx((few.low, few.high))
+    assert many.p_value > 0.05 or abs(many.share - 0.5) > 0.3
+
+
+def test_intervals_of_repeated_pairs_hold_no_preference_as_often_as_they_say():
+    """Random scores of words: 60 words in 600 pairs; taken as independent, the intervals miss .5 far too often."""
+    rng, held, alone = np.random.default_rng(11), 0, 0
+    for _ in range(200):
+        ends = np.array([rng.choice(60, 2, replace=False) for _ in range(600)])
+        score = rng.standard_normal(60)[ends] + 0.1 * rng.standard_normal((600, 2))
+        words = [frozenset(map(str, pair)) for pair in ends]
+        found = preference(score[:, 0], score[:, 1], words=words)
+        held += found.low <= 0.5 <= found.high
+        plain = preference(score[:, 0], score[:, 1])
+        alone += plain.low <= 0.5 <= plain.high
+    assert held >= 180
+    assert alone < held
+
+
+def test_differing_words_are_those_of_one_text_only():
+    assert differing("The nurse said she left.", "the nurse said he left") == {"she", "he"}
+    assert differing("same", "Same!") == frozenset()

@@ -83,6 +83,7 @@ class Glyphs:
         dataset = Dataset(
             inputs=inputs,
             twin=twin,
+            twin_of="tone",
             groups={
                 name: Codes(values=latent[of].astype(np.uint8), levels=each) for name, (of, each) in groups.items()
             },
