@@ -49,15 +49,15 @@ def _of_distances(first: Tensor, second: Tensor, *rest: Any, **options: Any) -> 
 
 def _of_batch_norm(x: Tensor, weight: Any, bias: Any, *rest: Any, **options: Any) -> int:
     """2 a number, as mean and variance are known in evaluation mode: a scale and a shift."""
-    return 2 * x.numel()
+    return 2 * int(x.numel())
 
 
 def _of_windows(x: Tensor, kernel: Any, *rest: Any, **options: Any) -> int:
     """One addition or comparison for each place of the window, at each place of the result."""
     result = options["out_val"][0] if isinstance(options["out_val"], tuple) else options["out_val"]
     sides = x.ndim - 2 if x.ndim == result.ndim and x.ndim > 2 else 1
-    windows = prod(kernel) if len(kernel) > 1 else int(kernel[0]) ** max(1, sides)
-    return int(result.numel()) * windows
+    windows = int(prod(kernel)) if len(kernel) > 1 else int(kernel[0]) ** max(1, sides)
+    return int(result.numel()) * int(windows)
 
 
 def _of_numbers(x: Tensor, *rest: Any, **options: Any) -> int:

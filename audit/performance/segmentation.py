@@ -89,7 +89,7 @@ def _worst(subject: Subject, attributes: tuple[str, ...], iou: Floats, level: fl
     return measured(
         "iou_worst_group",
         worst.value,
-        n=worst.n,
+        n=int(worst.n),
         where=rows.everywhere,
         unit="overlap",
         better="higher",

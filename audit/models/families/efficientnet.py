@@ -94,9 +94,9 @@ class EfficientNet(Pictured):
             "squeeze": squeeze,
             "dilation": dilation,
         }
-        size = [max(8, round(side * sides)) for side in self.seen]
+        size = (max(8, round(self.seen[0] * sides)), max(8, round(self.seen[1] * sides)))
         parts: list[nn.Module] = (
-            [nn.Upsample(size=size, mode="bilinear", align_corners=False)] if size != list(self.seen) else []
+            [nn.Upsample(size=size, mode="bilinear", align_corners=False)] if size != self.seen else []
         )
         given = fours(STEM * channels)
         parts.append(convolved(shape[0], given, 3, stride=2))
