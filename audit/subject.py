@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -63,9 +63,10 @@ def assemble(spec: Spec, data: Dataset, model: Model | None) -> Subject:
 
 def _over(model: Model | None, inputs: Any) -> Model | None:
     """The model, whose ties are those between the rows; one that was trained on another graph knows that graph's."""
-    if isinstance(inputs, Graphs) and is_dataclass(model) and isinstance(getattr(model, "graphs", None), Graphs):
-        found: Model = replace(model, graphs=inputs)  # type: ignore[type-var, call-arg]
-        return found
+    known: Any = model
+    if isinstance(inputs, Graphs) and is_dataclass(known) and isinstance(getattr(known, "graphs", None), Graphs):
+        known = replace(known, graphs=inputs)  # type: ignore[type-var]
+        return cast(Model, known)
     return model
 
 

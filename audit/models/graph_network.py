@@ -157,7 +157,7 @@ def fitted(
     with seeded(training.seed) as generator:
         network = make(features.shape[1], outputs_of(data))
         rows = torch.randperm(len(data), generator=generator)[:labelled].sort().values.to(device)
-    if len(labels[rows].unique()) < 2:
+    if bool((labels[rows] == labels[rows[0]]).all()):
         raise DataError(f"labelled: the {len(rows)} rows drawn have one class only; take more")
     with torch.no_grad():
         spread = features.std(dim=0, unbiased=False)
