@@ -106,7 +106,13 @@ def family(
     `f(model, data, world) -> Iterator[Promise]`, what a trained model of the family keeps (see audit.models.promises).
     checks: parameters of checks, by id, that its audits in the world have. rows: drawn to train one, where nobody says otherwise.
     """
-    facts = {"world": world, "knobs": dict(knobs or {}), "offers": frozenset(offers), "promise": promise, "rows": rows}
+    facts: dict[str, Any] = {
+        "world": world,
+        "knobs": dict(knobs or {}),
+        "offers": frozenset(offers),
+        "promise": promise,
+        "rows": rows,
+    }
     facts["checks"] = {id: dict(params) for id, params in (checks or {}).items()}
     return lambda f: _register("families", id, f, title=title, sources=sources, facts=facts)
 

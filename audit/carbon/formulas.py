@@ -56,7 +56,7 @@ def _of_windows(x: Tensor, kernel: Any, *rest: Any, **options: Any) -> int:
     """One addition or comparison for each place of the window, at each place of the result."""
     result = options["out_val"][0] if isinstance(options["out_val"], tuple) else options["out_val"]
     sides = x.ndim - 2 if x.ndim == result.ndim and x.ndim > 2 else 1
-    windows = int(prod(kernel)) if len(kernel) > 1 else int(kernel[0]) ** max(1, sides)
+    windows: int = prod(map(int, kernel)) if len(kernel) > 1 else int(kernel[0]) ** max(1, sides)
     return int(result.numel()) * int(windows)
 
 

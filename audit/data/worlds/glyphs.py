@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,7 +138,7 @@ class Glyphs:
             found |= mouth(0, *places(*shift)) ^ mouth(1, *places(*shift))
         return found
 
-    def drawn(self, latent: Mapping[str, Ints]) -> NDArray[np.bool_]:
+    def drawn(self, latent: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
         """The pixels (n, 32, 32) of the mouth that is drawn in each face of latent factors (n,)."""
         kinds = np.stack([latent[name] for name in ("y", "right", "down")], axis=1)
         found = np.zeros((len(kinds), SIDE, SIDE), dtype=np.bool_)

@@ -116,9 +116,10 @@ class GPT(Reference):
 
     def embed(self, ids: Tensor) -> Tensor:
         """The mean hidden state (n, width) of the last layer over the tokens of a text."""
-        hidden = self.model.transformer(inputs_embeds=self._begun(ids)).last_hidden_state[:, 1:]
+        hidden: Tensor = self.model.transformer(inputs_embeds=self._begun(ids)).last_hidden_state[:, 1:]
         there = (ids != self.pad).to(hidden.dtype)[..., None]
-        return (hidden * there).sum(dim=1) / there.sum(dim=1).clamp_min(1.0)
+        found: Tensor = (hidden * there).sum(dim=1) / there.sum(dim=1).clamp_min(1.0)
+        return found
 
     def sample(self, count: int, seed: int) -> Tensor:
         """Texts (count, places) drawn word by word, padded behind their end."""

@@ -35,6 +35,7 @@ class SkipGram(Reference):
 
     offers = frozenset({"embedding"})
     noise: Tensor
+    spoken: Tensor
 
     def __init__(
         self, *, words: int, width: int, pad: int, first: Sequence[int], second: Sequence[int], read: Sequence[int]
@@ -67,12 +68,14 @@ class SkipGram(Reference):
         spoken = self.spoken[ids]
         product = self.vectors(ids) @ self.contexts.weight.T + torch.log(self.noise.clamp_min(1e-12))
         each = product[..., self.second].logsumexp(dim=-1) - product[..., self.first].logsumexp(dim=-1)
-        return (each * spoken).sum(dim=1) / spoken.sum(dim=1).clamp_min(1.0)
+        found: Tensor = (each * spoken).sum(dim=1) / spoken.sum(dim=1).clamp_min(1.0)
+        return found
 
     def embed(self, ids: Tensor) -> Tensor:
         """The mean vector (n, width) of the words of each text (n, tokens)."""
         there = (ids != self.pad).to(self.vectors.weight.dtype)[..., None]
-        return (self.vectors(ids) * there).sum(dim=1) / there.sum(dim=1).clamp_min(1.0)
+        found: Tensor = (self.vectors(ids) * there).sum(dim=1) / there.sum(dim=1).clamp_min(1.0)
+        return found
 
 
 class _Pairs(nn.Module):
