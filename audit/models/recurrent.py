@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -19,14 +19,6 @@ from audit.models.training import Optimiser, Training, log_loss, train
 
 Cell = Literal["elman", "lstm", "gru"]
 CELLS: Mapping[str, Callable[..., nn.RNNBase]] = {"elman": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
-# What audits in the world ask of 24 steps, each of which is a player and costs its own pass through time.
-CHECKS: Mapping[str, Mapping[str, Any]] = {
-    "explain.faithfulness": {"rows": 8},
-    "explain.global_importance": {"rows": 64, "background": 32, "budget": 128},
-    "explain.group_reasons": {"rows": 96, "background": 32, "budget": 128},
-    "explain.randomisation": {"rows": 4, "draws": 2},
-    "explain.stability": {"rows": 4, "copies": 3},
-}
 
 
 class Standard(nn.Module):

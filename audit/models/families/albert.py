@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from audit.core import Dataset
 from audit.models.encoders import Classifier, classifier, near_bayes, taught
+from audit.models.sparing import SPARING
 from audit.registry import family
 
 
@@ -14,6 +15,7 @@ from audit.registry import family
     offers={"gradients", "attention"},
     promise=near_bayes,
     rows=8000,
+    checks=SPARING,
     sources=("lan2020", "dearteaga2019"),
 )
 def albert(

@@ -10,6 +10,7 @@ from audit.core import Dataset, UsageError
 from audit.models.encoding import outputs_of
 from audit.models.pictures import Pictured, fitted, light_glyphs, shape_of
 from audit.models.seeds import seeded
+from audit.models.sparing import SPARING
 from audit.models.stack import units
 from audit.models.training import Optimiser, Training
 from audit.registry import family
@@ -73,7 +74,15 @@ def normed(response_norm: bool) -> list[nn.Module]:
     return [*norm, nn.MaxPool2d(3, stride=2, padding=1)]
 
 
-@family("alexnet", title="AlexNet", world="glyphs", promise=light_glyphs, rows=2000, sources=("krizhevsky2012",))
+@family(
+    "alexnet",
+    title="AlexNet",
+    world="glyphs",
+    promise=light_glyphs,
+    rows=2000,
+    checks=SPARING,
+    sources=("krizhevsky2012",),
+)
 def alexnet(
     data: Dataset,
     *,

@@ -8,6 +8,7 @@ from audit.core import Dataset, Model
 from audit.data.worlds.base import Stratified
 from audit.models.encoders import Classifier, classifier, near_bayes, near_the_gap_of_bayes, taught
 from audit.models.promises import Promise
+from audit.models.sparing import SPARING
 from audit.registry import family
 
 
@@ -24,6 +25,7 @@ def like_bayes(model: Model, data: Dataset, world: Stratified) -> Iterator[Promi
     offers={"gradients", "attention"},
     promise=like_bayes,
     rows=8000,
+    checks=SPARING,
     sources=("devlin2019", "dearteaga2019"),
 )
 def bert(

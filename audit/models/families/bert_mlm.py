@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 from audit.core import Dataset, Model, UsageError
 from audit.data.worlds.base import World
+from audit.data.worlds.occupations import SHARES
 from audit.models.cloze import cloze
 from audit.models.encoders import shape_of
 from audit.models.foretold import near_the_true_chances
 from audit.models.masked_language import MaskedLanguage, unmasked
 from audit.models.promises import Promise
 from audit.models.seeds import seeded
+from audit.models.sparing import SPARING
 from audit.models.training import Training
 from audit.registry import family
 
@@ -27,6 +29,7 @@ def fills_in(model: Model, data: Dataset, world: World) -> Iterator[Promise]:
     world="occupations",
     offers={"likelihood", "embedding", "gradients", "attention"},
     promise=fills_in,
+    checks={**SPARING, "fairness.pronouns": {"occupations": tuple(SHARES)}},
     rows=8000,
     sources=("devlin2019", "salazar2020"),
 )

@@ -16,6 +16,7 @@ from audit.models.family_model import Reference
 from audit.models.matching import sides
 from audit.models.matching_promises import as_the_truth
 from audit.models.seeds import seeded
+from audit.models.sparing import SPARING
 from audit.models.training import Optimiser, Training, train
 from audit.registry import family
 
@@ -167,6 +168,7 @@ def info_nce(scores: Tensor, own: Tensor) -> Tensor:
     world="captions",
     offers={"matching", "embedding", "attention"},
     promise=as_the_truth,
+    checks=SPARING,
     sources=("radford2021", "oord2018"),
 )
 def clip(

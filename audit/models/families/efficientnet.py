@@ -12,6 +12,7 @@ from audit.models.convolutions import normed
 from audit.models.encoding import outputs_of
 from audit.models.pictures import Pictured, light_glyphs, shape_of
 from audit.models.seeds import seeded
+from audit.models.sparing import SPARING
 from audit.models.stack import units
 from audit.models.training import Optimiser, Training
 from audit.registry import family
@@ -127,6 +128,7 @@ def fours(width: float) -> int:
     world="glyphs",
     promise=light_glyphs,
     rows=2000,
+    checks=SPARING,
     sources=("tan2019", "sandler2018", "hu2018", "yu2016"),
 )
 def efficientnet(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from audit.core import Dataset
 from audit.models.graph_network import GraphNetwork, convolutions, fitted, share, whole
 from audit.models.graph_promises import near_simple_convolutions
+from audit.models.sparing import SPARING
 from audit.models.training import Training
 from audit.registry import family
 
@@ -60,6 +61,7 @@ class GAT(GraphNetwork):
     offers=("graph",),
     promise=near_simple_convolutions,
     rows=2000,
+    checks=SPARING,
     sources=("velickovic2018", "kipf2016", "wu2019"),
 )
 def gat(

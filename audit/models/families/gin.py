@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from audit.core import Dataset
 from audit.models.graph_network import GraphNetwork, convolutions, fitted, share, whole
 from audit.models.graph_promises import near_the_discriminant
+from audit.models.sparing import SPARING
 from audit.models.training import Training
 from audit.registry import family
 
@@ -59,6 +60,7 @@ def _perceptron(width: int, hidden: int) -> nn.Sequential:
     offers=("graph",),
     promise=near_the_discriminant,
     rows=2000,
+    checks=SPARING,
     sources=("xu2019", "weisfeiler1968", "kipf2016"),
 )
 def gin(

@@ -20,6 +20,7 @@ from audit.models.foretold import annealed, near_the_true_chances, told_apart
 from audit.models.hugging import built
 from audit.models.promises import Promise
 from audit.models.seeds import seeded
+from audit.models.sparing import SPARING
 from audit.models.training import Training, train
 from audit.registry import family
 
@@ -161,7 +162,7 @@ def foretells(model: FamilyModel, data: Dataset, world: World) -> Iterator[Promi
     world="occupations",
     offers={"likelihood", "embedding", "sample", "attention"},
     promise=foretells,
-    checks={"fairness.pronouns": {"occupations": tuple(SHARES)}},
+    checks={**SPARING, "fairness.pronouns": {"occupations": tuple(SHARES)}},
     rows=8000,
     sources=("radford2019", "kaplan2020"),
 )

@@ -6,7 +6,8 @@ from functools import partial
 
 from audit.core import Dataset
 from audit.models.promises import near_the_oracle
-from audit.models.recurrent import CHECKS, Recurrent, recurrent
+from audit.models.recurrent import Recurrent, recurrent
+from audit.models.sparing import SPARING
 from audit.models.training import Optimiser
 from audit.registry import family
 
@@ -18,7 +19,7 @@ __all__ = ["Recurrent", "gru"]
     title="Gated recurrent unit (GRU)",
     world="payments",
     promise=partial(near_the_oracle, below=0.02),
-    checks=CHECKS,
+    checks=SPARING,
     rows=6000,
     sources=("cho2014", "pascanu2013"),
 )

@@ -12,6 +12,7 @@ from audit.models.convolutions import normed, started
 from audit.models.encoding import outputs_of
 from audit.models.pictures import Pictured, light_glyphs, shape_of
 from audit.models.seeds import seeded
+from audit.models.sparing import SPARING
 from audit.models.stack import units
 from audit.models.training import Optimiser, Training
 from audit.registry import family
@@ -92,6 +93,7 @@ class Inception(Pictured):
     world="glyphs",
     promise=light_glyphs,
     rows=2000,
+    checks=SPARING,
     sources=("szegedy2015", "ioffe2015", "he2015"),
 )
 def inception(

@@ -11,6 +11,7 @@ from audit.core import Dataset
 from audit.models.encoding import outputs_of
 from audit.models.pictures import Pictured, fitted, light_glyphs, shape_of
 from audit.models.seeds import seeded
+from audit.models.sparing import SPARING
 from audit.models.training import Optimiser, Training
 from audit.registry import family
 
@@ -76,7 +77,9 @@ def table() -> Tensor:
     return found
 
 
-@family("lenet", title="LeNet-5", world="glyphs", promise=light_glyphs, rows=2000, sources=("lecun1998",))
+@family(
+    "lenet", title="LeNet-5", world="glyphs", promise=light_glyphs, rows=2000, checks=SPARING, sources=("lecun1998",)
+)
 def lenet(
     data: Dataset,
     *,

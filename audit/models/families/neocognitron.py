@@ -12,6 +12,7 @@ from audit.core import Dataset, UsageError
 from audit.models.encoding import labels_of, outputs_of
 from audit.models.pictures import Pictured, light_glyphs, shape_of, standardised
 from audit.models.seeds import seeded
+from audit.models.sparing import SPARING
 from audit.models.stack import units
 from audit.models.training import Training, log_loss, train
 from audit.registry import family
@@ -125,6 +126,7 @@ def patterns(maps: Tensor, cells: int, generator: torch.Generator, rounds: int =
     world="glyphs",
     promise=light_glyphs,
     rows=2000,
+    checks=SPARING,
     sources=("fukushima1980", "arthur2007"),
 )
 def neocognitron(

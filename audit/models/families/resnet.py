@@ -10,6 +10,7 @@ from audit.core import Dataset, UsageError
 from audit.models.encoding import outputs_of
 from audit.models.pictures import Pictured, fitted, light_glyphs, shape_of
 from audit.models.seeds import seeded
+from audit.models.sparing import SPARING
 from audit.models.stack import units
 from audit.models.training import Optimiser, Training
 from audit.registry import family
@@ -63,7 +64,13 @@ class ResNet(Pictured):
 
 
 @family(
-    "resnet", title="Residual network", world="glyphs", promise=light_glyphs, rows=2000, sources=("he2016", "ioffe2015")
+    "resnet",
+    title="Residual network",
+    world="glyphs",
+    promise=light_glyphs,
+    rows=2000,
+    checks=SPARING,
+    sources=("he2016", "ioffe2015"),
 )
 def resnet(
     data: Dataset,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from audit.core import Dataset, UsageError
 from audit.models.encoders import Classifier, classifier, near_bayes, taught
 from audit.models.masked_language import pretrained
+from audit.models.sparing import SPARING
 from audit.models.training import Training
 from audit.registry import family
 
@@ -16,6 +17,7 @@ from audit.registry import family
     offers={"gradients", "attention"},
     promise=near_bayes,
     rows=6000,
+    checks=SPARING,
     sources=("liu2019", "dearteaga2019"),
 )
 def roberta(

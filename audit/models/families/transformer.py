@@ -23,6 +23,7 @@ from audit.models.family_model import FamilyModel, Reference
 from audit.models.foretold import annealed, near_the_true_chances, told_apart
 from audit.models.promises import Promise
 from audit.models.seeds import seeded
+from audit.models.sparing import SPARING
 from audit.models.training import Training, train
 from audit.registry import family
 
@@ -179,7 +180,7 @@ def copies_and_foretells(model: FamilyModel, data: Dataset, world: World) -> Ite
     world="occupations",
     offers={"likelihood", "embedding", "attention"},
     promise=copies_and_foretells,
-    checks={"fairness.pronouns": {"occupations": tuple(SHARES)}},
+    checks={**SPARING, "fairness.pronouns": {"occupations": tuple(SHARES)}},
     rows=4000,
     sources=("vaswani2017", "stanovsky2019"),
 )

@@ -18,6 +18,7 @@ from audit.models.encoding import inputs_of, labels_of, outputs_of
 from audit.models.pictures import Pictured, light_glyphs, shape_of, standardised
 from audit.models.promises import Promise
 from audit.models.seeds import seeded
+from audit.models.sparing import SPARING
 from audit.models.stack import units
 from audit.models.training import Optimiser, Training, log_loss, train
 from audit.registry import family
@@ -151,6 +152,7 @@ def marked(model: Model, data: Dataset, world: World) -> Iterator[Promise]:
     offers=("segmentation",),
     promise=marked,
     rows=2000,
+    checks=SPARING,
     sources=("ronneberger2015", "ioffe2015", "he2015"),
 )
 def unet(

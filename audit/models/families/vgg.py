@@ -10,6 +10,7 @@ from audit.core import Dataset, UsageError
 from audit.models.encoding import outputs_of
 from audit.models.pictures import Pictured, fitted, light_glyphs, shape_of
 from audit.models.seeds import seeded
+from audit.models.sparing import SPARING
 from audit.models.stack import units
 from audit.models.training import Optimiser, Training
 from audit.registry import family
@@ -46,7 +47,7 @@ class VGG(Pictured):
         self.body = nn.Sequential(*layers, nn.Linear(hidden, outputs))
 
 
-@family("vgg", title="VGG", world="glyphs", promise=light_glyphs, rows=2000, sources=("simonyan2015",))
+@family("vgg", title="VGG", world="glyphs", promise=light_glyphs, rows=2000, checks=SPARING, sources=("simonyan2015",))
 def vgg(
     data: Dataset,
     *,
