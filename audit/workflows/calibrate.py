@@ -32,7 +32,7 @@ from audit.data.worlds.base import World, planted
 from audit.engine import Progress, silent
 from audit.models.threads import limited
 from audit.subject import assemble
-from audit.workflows.population import TRUTHS, population
+from audit.workflows.population import OF_TABLES, TRUTHS, population
 from audit.workflows.sizes import LEAST, rows_of
 
 SHIPPED = Path(__file__).resolve().parents[1] / "models" / "calibrations"
@@ -119,7 +119,7 @@ def calibrate(
         rows=rows,
         level=spec.run.confidence,
         figures=tuple(_figures(readings, spec.run.confidence)),
-        unknown=tuple(sorted(unknown - set(TRUTHS))),
+        unknown=tuple(sorted(unknown)),
     )
 
 
@@ -140,8 +140,11 @@ def _read_model(
     """What the audits of one model read, added to `readings`."""
     found: list[tuple[Key, Measure]] = []
     for k in range(plan.audits):
-        names = tuple(check for check in TRUTHS if k < plan.explained or not check.startswith(SLOW))
         data = world.draw(plan.rows or LEAST, stream(seed, f"calibrate.audit/{k}"))
+        told = tellable(data)
+        names = tuple(
+            check for check in TRUTHS if check in told and (k < plan.explained or not check.startswith(SLOW))
+        )
         found += _measures(_audit(model, data, spec, names, seed * plan.audits + k))
     people = population(
         model,
@@ -163,7 +166,13 @@ def _read_model(
     if not unknown:
         data = world.draw(10, stream(seed, "calibrate.plan"))
         subject = assemble(spec, data, model)
-        unknown.update(s.entry.id for s in engine.plan(spec) if not engine.missing_needs(s.entry, subject))
+        applying = {step.entry.id for step in engine.plan(spec) if not engine.missing_needs(step.entry, subject)}
+        unknown.update(applying - tellable(data))
+
+
+def tellable(data: Dataset) -> frozenset[str]:
+    """The checks whose truth can be told of such rows."""
+    return frozenset(TRUTHS) if isinstance(data.inputs, Tabular) else frozenset(TRUTHS) - OF_TABLES
 
 
 def _parts(world: World, audited: Dataset, plan: Plan, id: str, seed: int) -> Iterator[Dataset]:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import entropy, rankdata
 
-from audit.core import ALL, Codes, Dataset, Floats, Ints, Mixed, Model, Reconstructing, Uncertain
+from audit.core import ALL, Codes, Dataset, Floats, Ints, Mixed, Model, Reconstructing, Segmenting, Uncertain
 from audit.data.tabular import Tabular
 
 Where = Mapping[str, str]
@@ -31,6 +31,7 @@ class Population:
     """People of a world and a model's answers: y, score, decision, twin's score (n,), codes of each attribute.
 
     inputs: what the model read of them, where that is a table; what else there is would not fit into the memory.
+    overlap (n,): of models that mark pixels the intersection over union with each picture's mask, NaN where neither has any.
     enumerated: how many of them have their Shapley values enumerated.
     """
 
@@ -39,6 +40,7 @@ class Population:
     y: Ints
     score: Floats
     twin: Floats | None
+    overlap: Floats | None
     groups: Mapping[str, Codes]
     threshold: float
     enumerated: int
@@ -70,6 +72,7 @@ def population(
         y=whole["y"],
         score=whole["score"],
         twin=whole.get("twin"),
+        overlap=whole.get("overlap"),
         groups={name: replace(codes, values=whole[f"group {name}"]) for name, codes in data.groups.items()},
         threshold=threshold,
         enumerated=enumerated,
@@ -82,8 +85,17 @@ def _answered(model: Model, data: Dataset) -> dict[str, Any]:
     assert data.y is not None
     twin = {} if data.twin is None else {"twin": model.predict(data.twin)}
     codes = {f"group {name}": each.values for name, each in data.groups.items()}
+    marked = {"overlap": _overlap(model, data.inputs)} if "segmentation" in model.offers else {}
     table = data if isinstance(data.inputs, Tabular) else replace(data, inputs=None, twin=None)
-    return {"data": table, "y": data.y, "score": model.predict(data.inputs)} | twin | codes
+    return {"data": table, "y": data.y, "score": model.predict(data.inputs)} | twin | codes | marked
+
+
+def _overlap(model: Model, inputs: Any) -> Floats:
+    """The share of pixels that are both marked and masked among those that are either (n,)."""
+    found = cast(Segmenting, model).segment(inputs) >= 0.5
+    either = (found | inputs.mask).sum(axis=(1, 2))
+    both = (found & inputs.mask).sum(axis=(1, 2))
+    return np.where(either > 0, both / np.maximum(either, 1), np.nan)
 
 
 # ------------------------------------------------------------------------------------------------ plain figures
@@ -370,6 +382,12 @@ def _routing(people: Population) -> Iterator[Fact]:
         yield "routing_distance", {attribute: ALL}, max(np.abs(a - b).sum() / 2 for a, b in combinations(shares, 2))
 
 
+def _segmentation(people: Population) -> Iterator[Fact]:
+    if people.overlap is not None:
+        for where, inside in people.slices():
+            yield "iou", where, float(np.nanmean(people.overlap[inside]))
+
+
 TRUTHS: Mapping[str, Callable[[Population], Iterator[Fact]]] = {
     "performance.overall": _performance,
     "fairness.selection": _selection,
@@ -383,8 +401,21 @@ TRUTHS: Mapping[str, Callable[[Population], Iterator[Fact]]] = {
     "fairness.counterfactual": _counterfactual,
     "fairness.flip": _flip,
     "performance.reconstruction": _reconstruction,
+    "performance.segmentation": _segmentation,
     "robustness.noise": _noise,
     "robustness.uncertainty": _uncertainty,
     "explain.permutation_importance": _permutation,
     "explain.global_importance": _importance,
 }
+# Their truth is counted on the rows themselves, which are kept of tables alone.
+OF_TABLES = frozenset(
+    {
+        "fairness.flip",
+        "fairness.routing",
+        "performance.reconstruction",
+        "robustness.noise",
+        "robustness.uncertainty",
+        "explain.permutation_importance",
+        "explain.global_importance",
+    }
+)

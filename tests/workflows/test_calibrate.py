@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from audit import cli, codec
 from audit.core import ModelError, RecordError, RunSpec, Spec, UsageError
+from audit.data.images import Images
 from audit.data.readers import read
 from audit.data.tabular import Tabular
 from audit.models.kinship import reference_of
@@ -19,6 +20,7 @@ from audit.workflows import commands
 from audit.workflows.calibrate import Plan, calibrate, known, of_model, save, wanted
 from audit.workflows.population import (
     TRUTHS,
+    _overlap,
     auc,
     population,
     rates,
@@ -112,7 +114,12 @@ def test_what_is_counted_of_the_oracle_is_its_closed_form(people):
 def test_every_truth_names_a_measure_that_the_check_yields(found):
     told = {(figure.check, figure.measure) for figure in found.figures}
     people = population_of_few()
-    with_offers = {"robustness.uncertainty", "performance.reconstruction", "fairness.routing"}
+    with_offers = {
+        "robustness.uncertainty",
+        "performance.reconstruction",
+        "performance.segmentation",
+        "fairness.routing",
+    }
     for check, truths in TRUTHS.items():
         if check in with_offers:
             continue
@@ -274,3 +281,26 @@ def test_wanted_is_a_plain_spec_of_the_world():
     spec = wanted(Spec(), "credit", {"tau": 0.1}, "mlp")
     assert spec.data.world == "credit"
     assert spec.data.knobs == {"tau": 0.1}
+
+
+def test_of_rows_that_are_no_table_every_check_is_told_or_listed():
+    """A check that applies is among the figures or among those whose truth nothing tells: none is dropped in silence."""
+    plan = Plan(seeds=1, audits=1, explained=1, rows=150, training=400, population=300, enumerated=8)
+    found = calibrate("elman", plan=plan, options={"epochs": 1}, spec=Spec(run=RunSpec(device="cpu", threads=1)))
+    told = {figure.check for figure in found.figures}
+    assert {"performance.overall", "fairness.selection", "fairness.counterfactual"} <= told
+    assert {"explain.global_importance", "explain.permutation_importance"} <= set(found.unknown)
+    assert not told & set(found.unknown)
+
+
+def test_the_overlap_of_marked_pixels_is_counted_picture_by_picture():
+    class Marker:
+        offers = frozenset({"segmentation"})
+
+        def segment(self, inputs):
+            return np.stack([[[0.9, 0.9], [0.1, 0.1]], [[0.1, 0.1], [0.1, 0.1]]])
+
+    mask = np.array([[[True, False], [True, False]], [[False, False], [False, False]]])
+    overlap = _overlap(Marker(), Images(values=np.zeros((2, 1, 2, 2)), mask=mask))
+    assert overlap[0] == pytest.approx(1 / 3)
+    assert np.isnan(overlap[1])
