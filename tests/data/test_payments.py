@@ -16,7 +16,20 @@ from audit.models.promises import auc
 SETTINGS = [
     {},
     {"tau": -1.0, "b": 0.7, "p": 0.3, "flip": 0.2, "season": 0.0, "thin": 0.2, "steps": 6},
+    {"tau": 0.6, "b": -0.3, "season": 1.5, "adjusted": 0, "steps": 17},
 ]
+
+
+def read_as_drawn(world, data, told):
+    """Every newcomer's logit gains so much when one column alone becomes the twin's; the two add up to the whole."""
+    here = data.inputs.values[data.groups["residence"].values == 0]
+    there = data.twin.values[data.groups["residence"].values == 0]
+    for name, gain in told.items():
+        moved, column = here.copy(), data.names.index(name)
+        moved[:, :, column] = there[:, :, column]
+        np.testing.assert_allclose(world.oracle().logit(moved) - world.oracle().logit(here), gain, atol=1e-9)
+    assert sum(told.values()) == pytest.approx(world.truth()["counterfactual_logit"], abs=1e-12)
+    assert abs(told["delay"]) > 0.1
 
 
 @pytest.mark.parametrize("knobs", SETTINGS)
@@ -30,6 +43,8 @@ def test_truth_agrees_with_draws(knobs):
     for name in ("path.direct", "counterfactual_logit"):
         assert truth.pop(name) == pytest.approx(-2 * world.tau)
     assert (truth.pop("path.season"), truth.pop("path.gap")) == (0.0, 0.0)
+    if not world.adjusted:
+        read_as_drawn(world, data, {name: truth.pop(f"read.{name}") for name in ("delay", "settled")})
     y, decided, group = data.y == 1, logit >= 0, data.groups["residence"]
     for suffix, inside in [
         ("", np.ones(rows, dtype=bool)),
@@ -128,8 +143,46 @@ def test_the_oracle_is_the_equation():
     assert form.columns == drawn.dataset.names == COLUMNS
 
 
-def test_the_posterior_is_calibrated_and_its_strata_add_up():
-    world = payments(flip=0.3, p=0.4, tau=0.6)
+@pytest.mark.parametrize("steps", [2, 9, 24])
+def test_the_oracle_takes_the_season_off_again(steps):
+    world = payments(tau=0.7, b=0.2, season=1.3, steps=steps, adjusted=0)
+    drawn = world.sample(300, np.random.default_rng(3))
+    weight = 0.9 ** (steps - 1 - np.arange(steps))
+    weight /= math.sqrt((weight**2).sum())
+    a, latent, form = drawn.latent["a"], drawn.latent, world.oracle()
+    expected = 2 * latent["delay"] @ weight + 0.5 * latent["utilisation"] @ weight - 0.7 * (2 * a - 1) + 0.2
+    twins = expected + 2 * 0.7 * (2 * a - 1)
+    assert form.columns == drawn.dataset.names == drawn.twin.columns == ("delay", "utilisation", "gap", "settled")
+    np.testing.assert_allclose(form.logit(drawn.dataset.inputs.values), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(form.logit(drawn.twin.values), twins, rtol=0, atol=1e-12)
+    season = 1.3 * np.sin(2 * np.pi * np.arange(steps) / 12) * (1 - a)[:, None]
+    np.testing.assert_allclose(drawn.dataset.inputs.values[:, :, 0], latent["delay"] + season, atol=1e-12)
+    assert not form.weights[:, 2].any()  # gap
+
+
+def test_a_season_in_the_delay_misleads_and_one_beside_it_changes_nothing():
+    found = {}
+    for adjusted in (0, 1):
+        world = payments(tau=0.0, adjusted=adjusted)
+        data = world.draw(20_000, np.random.default_rng(6))
+        found[adjusted] = data
+        late = 2 * data.inputs.values[:, :, 0] @ world.fading()  # who reads the delay alone
+        newcomer = data.groups["residence"].values == 0
+        apart = late[newcomer].mean() - late[~newcomer].mean()
+        season = 2 * 0.8 * float(np.sin(2 * np.pi * np.arange(24) / 12) @ world.fading())
+        error = math.sqrt(late.var() * 4 / 20_000)  # of the difference of two halves
+        assert abs(apart - (0 if adjusted else season)) < 4 * error
+        assert abs(season) > 20 * error
+    np.testing.assert_array_equal(found[0].y, found[1].y)  # the same people decide the same
+    by_default = payments().truth()
+    assert payments(season=3.0, thin=0.1).truth() == by_default
+    without = {name: value for name, value in payments(adjusted=0).truth().items() if not name.startswith("read.")}
+    assert without == by_default
+
+
+@pytest.mark.parametrize("adjusted", [1, 0])
+def test_the_posterior_is_calibrated_and_its_strata_add_up(adjusted):
+    world = payments(flip=0.3, p=0.4, tau=0.6, adjusted=adjusted)
     data = world.draw(100_000, np.random.default_rng(4))
     chance = world.posterior(data)
     for part in np.array_split(np.argsort(chance), 10):
@@ -158,6 +211,9 @@ def test_what_is_undefined_is_left_out(knobs):
         ("steps", "a"),
         ("p", 1),
         ("flip", 1),
+        ("adjusted", 0.5),
+        ("adjusted", 2),
+        ("adjusted", True),
         ("thin", 0),
         ("season", math.inf),
     ],

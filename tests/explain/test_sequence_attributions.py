@@ -79,6 +79,25 @@ def test_the_season_and_the_gaps_get_nothing_and_a_step_what_it_weighs(drawn):
     assert np.abs(columns[:, IDLE]).max() < 1e-9
 
 
+def test_where_the_season_is_in_the_delay_explanations_are_as_exact():
+    spec = Spec(model=ModelSpec(kind="oracle"), data=DataSpec(world="payments", knobs={"steps": 12, "adjusted": 0}))
+    data = planted(spec.data).draw(40, np.random.default_rng(1))
+    inputs, behind = data.inputs.take(np.arange(5)), data.inputs.take(np.arange(5, 40))
+    cells = game(oracle(spec, data), inputs, behind, link="logit", players="cell", size=1)
+    found = additive_shapley(cells).values.reshape(5, 12, 4)
+    step = np.arange(12)
+    weight = 0.9 ** (11 - step)
+    weight = 2 * weight / np.sqrt((weight**2).sum())
+    # The equation by hand: 2 w_t of the delay, the season given back to the settled, whose column weighs -2 tau / 12.
+    settled = weight * 0.8 * np.sin(2 * np.pi * step / 12) - 2 * 0.4 / 12
+    known = (inputs.values - behind.values.mean(axis=0)) * np.stack([weight, weight / 4, 0 * weight, settled], axis=1)
+    np.testing.assert_allclose(found, known, atol=1e-6)
+    for gradients in (integrated_gradients, expected_gradients):
+        np.testing.assert_allclose(gradients(cells).values.reshape(found.shape), known, atol=1e-6)
+    columns = shapley(game(oracle(spec, data), inputs, behind, link="logit", players="column"), estimator="exact")
+    np.testing.assert_allclose(columns.values, known.sum(axis=1), atol=1e-6)
+
+
 def errors(evidence):
     return {
         e.where["explainer"]: e.value for e in evidence if isinstance(e, Measure) and e.name == "mean_absolute_error"

@@ -23,6 +23,7 @@ FADING = 0.9  # how much less a step weighs than the one after it
 DELAY, UTILISATION = 2.0, 0.5  # weights in the logit
 LEAST, SETTLED = 0.1, 0.7  # the shortest time between two steps, and the mean time beyond it of the settled
 YEAR = 12  # steps
+APART = "season"  # the column that there is only where the season is recorded apart
 KNOBS = {
     "tau": "(-inf, inf)",
     "b": "(-inf, inf)",
@@ -44,6 +45,7 @@ class Payments:
     p: float
     flip: float
     steps: int
+    adjusted: int = 1
 
     def __post_init__(self) -> None:
         for knob, allowed in KNOBS.items():
@@ -59,8 +61,8 @@ class Payments:
         shape = (rows, self.steps)
         latent = {"a": (rng.random(rows) < self.p).astype(np.float64), "delay": _carried(rng.standard_normal(shape))}
         latent |= {"utilisation": rng.standard_normal(shape), "wait": rng.exponential(size=shape)}
-        inputs = series(self._observed(latent, latent["a"]), COLUMNS)
-        other = series(self._observed(latent, 1 - latent["a"]), COLUMNS)
+        inputs = series(self._observed(latent, latent["a"]), self.columns())
+        other = series(self._observed(latent, 1 - latent["a"]), self.columns())
         y = rng.random(rows) < sigmoid(self.oracle().logit(inputs.values))
         y |= (latent["a"] == 0) & (rng.random(rows) < self.flip)
         dataset = Dataset(
@@ -69,7 +71,7 @@ class Payments:
             groups={"residence": Codes(values=latent["a"].astype(np.uint8), levels=LEVELS)},
             origin=Origin(name="world: payments", source=source(self)),
             y=y.astype(np.int64),
-            names=COLUMNS,
+            names=self.columns(),
             classes=CLASSES,
         )
         return Draw(dataset=dataset, latent=latent, twin=other)
@@ -77,11 +79,19 @@ class Payments:
     def _observed(self, latent: Mapping[str, Floats], a: Floats) -> Floats:
         """What is recorded (n, steps, columns) of people whose residence is a (n,)."""
         newcomer = (1 - a)[:, None]
-        year = np.sin(2 * np.pi * np.arange(self.steps) / YEAR)
         wait = LEAST + (SETTLED + (self.thin - SETTLED) * newcomer) * latent["wait"]
         settled = np.broadcast_to(a[:, None], wait.shape)
-        season = self.season * year * newcomer
-        return np.stack([latent["delay"], season, latent["utilisation"], np.log(wait), settled], axis=2)
+        season = self.year() * newcomer
+        late = [latent["delay"], season] if self.adjusted else [latent["delay"] + season]
+        return np.stack([*late, latent["utilisation"], np.log(wait), settled], axis=2)
+
+    def columns(self) -> tuple[str, ...]:
+        """What is recorded of a step: without a column of the season where it is part of the delay."""
+        return tuple(name for name in COLUMNS if self.adjusted or name != APART)
+
+    def year(self) -> Floats:
+        """The newcomers' season (steps,)."""
+        return np.asarray(self.season * np.sin(2 * np.pi * np.arange(self.steps) / YEAR))
 
     def fading(self) -> Floats:
         """The weight (steps,) of each step, of length 1: the last weighs most."""
@@ -89,11 +99,20 @@ class Payments:
         return np.asarray(weights / np.linalg.norm(weights))
 
     def oracle(self) -> LinearForm:
-        """The world's own logit; being settled is a column that weighs -2 tau, spread evenly over the steps."""
-        weights = np.zeros((self.steps, len(COLUMNS)))
-        weights[:, 0], weights[:, 2] = DELAY * self.fading(), UTILISATION * self.fading()
-        weights[:, 4] = -2 * self.tau / self.steps
-        return LinearForm(weights=weights, bias=self.b + self.tau, columns=COLUMNS)
+        """The world's own logit; being settled is a column that weighs -2 tau, spread evenly over the steps.
+
+        Where the season is part of the delay, it is taken off again: wholly by the bias, and given back to the settled,
+        who have none, by their column.
+        """
+        columns, late, bias = self.columns(), DELAY * self.fading(), self.b + self.tau
+        weights = np.zeros((self.steps, len(columns)))
+        weights[:, columns.index("delay")] = late
+        weights[:, columns.index("utilisation")] = UTILISATION * self.fading()
+        weights[:, columns.index("settled")] = -2 * self.tau / self.steps
+        if not self.adjusted:
+            weights[:, columns.index("settled")] += late * self.year()
+            bias -= float(late @ self.year())
+        return LinearForm(weights=weights, bias=bias, columns=columns)
 
     def law(self, a: int) -> tuple[float, float]:
         """Mean and standard deviation of the logit, which is normal, among newcomers (0) or the settled (1)."""
@@ -108,7 +127,9 @@ class Payments:
         base_rate, selection_rate, tpr, fpr, accuracy and auc (of the oracle's logit), overall and as NAME.newcomer and
         NAME.settled; demographic_parity_difference and equal_opportunity_difference (settled less newcomer);
         counterfactual_logit, the change of the logit of every newcomer were they settled, and its parts path.direct,
-        path.season and path.gap, of which the last two are 0: what follows from the residence causes nothing.
+        path.season and path.gap, of which the last two are 0: what follows from the residence causes nothing. Where the
+        season is part of the delay, also how that change reads in the columns: read.delay, what the delay loses with the
+        season, and read.settled, which takes back as much beside path.direct.
         """
         from audit.data.worlds.payments_truth import truth
 
@@ -122,7 +143,7 @@ class Payments:
         """P(recorded as defaulted | history, residence) (n,): the oracle's own but for flips."""
         values = data.inputs.values  # type: ignore[union-attr]
         chance = sigmoid(self.oracle().logit(values))
-        return np.asarray(np.where(values[:, 0, 4] == 0, self.recorded(0, chance), chance))
+        return np.asarray(np.where(values[:, 0, -1] == 0, self.recorded(0, chance), chance))
 
     def strata(self) -> tuple[Stratum, ...]:
         """The posterior in either residence."""
@@ -149,6 +170,7 @@ def payments(
     p: float = 0.5,
     flip: float = 0.0,
     steps: float = STEPS,
+    adjusted: float = 1,
 ) -> Payments:
     """Who defaults depends on how late people paid, most of all lately, on how much of their limit they use, and on residence.
 
@@ -156,14 +178,21 @@ def payments(
     (.6 of the last, shocks of sd .8, so of variance 1), utilisation ~ N(0, 1); for newcomers season = season sin(2π t / 12),
     else 0; gap is the log of the time since the last step, .1 + Exp(mean thin for newcomers, .7 for the settled).
     logit = 2 Σ w_t delay_t + .5 Σ w_t utilisation_t - tau s + b with w_t in proportion to .9^(steps - 1 - t), Σ w_t² = 1.
-    The delay that a bank sees is delay + season; both parts are recorded, as by a seasonal adjustment, so that the
-    log-odds are linear in what is recorded. Neither season nor gap causes anything: they only tell the residence.
+    The delay that a bank sees is delay + season. Neither season nor gap causes anything: they only tell the residence.
+    By default both parts of it are recorded, as by a seasonal adjustment; then season and thin change no decision, rate or
+    effect, by construction: their columns are there as distractors. Without the adjustment the season is in the delay and
+    misleads whoever reads that alone. It is known for every step and residence, so the log-odds stay linear in what is
+    recorded: 2 Σ w_t delay_t + Σ 2 w_t season sin(2π t / 12) settled_t + a constant, and the rest as before.
 
     tau: direct discrimination. b: intercept. season: height of the newcomers' season. thin: mean time between the steps of
     newcomers, beyond .1. p: share of the settled. flip: share of newcomers who paid but are recorded as defaulted. steps:
-    a whole number from 2 to 1000. Knobs outside their range raise DataError.
+    a whole number from 2 to 1000. adjusted: 1, or 0 to record delay + season as the delay, and no season. Knobs outside
+    their range raise DataError.
     """
     bounded("steps", steps, "[2, 1000]")
     if not float(steps).is_integer():
         raise DataError(f"data.knobs: steps must be a whole number, got {steps}")
-    return Payments(tau=tau, b=b, season=season, thin=thin, p=p, flip=flip, steps=int(steps))
+    bounded("adjusted", adjusted, "[0, 1]")
+    if adjusted not in (0, 1):
+        raise DataError(f"data.knobs: adjusted must be 0 or 1, got {adjusted}")
+    return Payments(tau=tau, b=b, season=season, thin=thin, p=p, flip=flip, steps=int(steps), adjusted=int(adjusted))

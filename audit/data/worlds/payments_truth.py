@@ -28,7 +28,16 @@ def truth(world: Payments) -> Mapping[str, float]:
     for name, rate in (("demographic_parity", "selection_rate"), ("equal_opportunity", "tpr")):
         values |= difference(values, f"{name}_difference", f"{rate}.settled", f"{rate}.newcomer")
     direct = -2 * world.tau
-    return values | {"counterfactual_logit": direct, "path.direct": direct, "path.season": 0.0, "path.gap": 0.0}
+    values |= {"counterfactual_logit": direct, "path.direct": direct, "path.season": 0.0, "path.gap": 0.0}
+    return values if world.adjusted else values | _read(world)
+
+
+def _read(world: Payments) -> dict[str, float]:
+    """What a newcomer's logit gains, column by column, from being settled, where the season is part of the delay."""
+    from audit.data.worlds.payments import DELAY
+
+    season = DELAY * float(world.fading() @ world.year())
+    return {"read.delay": -season, "read.settled": season - 2 * world.tau}
 
 
 def _joint(world: Payments, a: int) -> Floats:
