@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, get_args
+from functools import partial
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -14,9 +15,13 @@ from audit.data.series import Series
 from audit.data.tables import listed
 from audit.models.encoding import inputs_of, labels_of, outputs_of
 from audit.models.family_model import Reference
+from audit.models.promises import near_the_oracle
 from audit.models.seeds import seeded
-from audit.models.training import Optimiser, Training, log_loss, train
+from audit.models.sparing import SPARING
+from audit.models.training import Training, log_loss, train
+from audit.registry import family
 
+F = TypeVar("F", bound=Callable[..., Any])
 Cell = Literal["elman", "lstm", "gru"]
 CELLS: Mapping[str, Callable[..., nn.RNNBase]] = {"elman": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -106,26 +111,19 @@ def padded(inputs: Series, device: str = "cpu") -> Tensor:
     return torch.as_tensor(values, dtype=torch.float32, device=device)
 
 
+def recurrent_family(id: str, *, title: str, sources: tuple[str, ...]) -> Callable[[F], F]:
+    """Register a family that is trained on payments and promises to be nearly as good as the oracle there."""
+    promise = partial(near_the_oracle, below=0.02)
+    return family(id, title=title, world="payments", promise=promise, checks=SPARING, rows=6000, sources=sources)
+
+
 def recurrent(
-    data: Dataset,
-    family: str,
-    *,
-    cell: Cell,
-    both: bool = False,
-    seed: int,
-    device: str,
-    hidden: int,
-    epochs: int,
-    batch: int,
-    optimiser: Optimiser,
-    rate: float | None,
-    clip: float | None,
+    data: Dataset, id: str, *, cell: Cell, both: bool = False, hidden: int, training: Training, device: str
 ) -> Recurrent:
     """A recurrent network trained through time on the log loss; raises DataError, UsageError."""
-    inputs = inputs_of(data, Series, family)
-    training = Training(epochs=epochs, batch=batch, optimiser=optimiser, rate=rate, clip=clip, seed=seed)
+    inputs = inputs_of(data, Series, id)
     columns, outputs = len(inputs.columns), outputs_of(data)
-    with seeded(seed):
+    with seeded(training.seed):
         module = Recurrent(cell=cell, columns=columns, hidden=hidden, outputs=outputs, both=both)
     module.front.learn(inputs)
     module.to(device)

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from audit.core import Dataset
-from audit.models.promises import near_the_oracle
-from audit.models.recurrent import Recurrent, recurrent
-from audit.models.sparing import SPARING
-from audit.models.training import Optimiser
-from audit.registry import family
-
-__all__ = ["Recurrent", "birnn"]
+from audit.models.recurrent import Recurrent, recurrent, recurrent_family
+from audit.models.training import Optimiser, Training
 
 
-@family(
-    "birnn",
-    title="Bidirectional recurrent network",
-    world="payments",
-    promise=partial(near_the_oracle, below=0.02),
-    checks=SPARING,
-    rows=6000,
-    sources=("schuster1997", "elman1990", "pascanu2013"),
+@recurrent_family(
+    "birnn", title="Bidirectional recurrent network", sources=("schuster1997", "elman1990", "pascanu2013")
 )
 def birnn(
     data: Dataset,
@@ -37,20 +24,8 @@ def birnn(
 ) -> Recurrent:
     """Two recurrent networks, one from the first step to the last and one from the last to the first, and one answer of both.
 
-    hidden: units of the state of either direction. rate: None for the optimiser's own. clip: the longest gradient that a step takes, None for any
-    (pascanu2013). Raises UsageError, DataError for data that are no sequences.
+    hidden: units of the state of either direction. rate: None for the optimiser's own. clip: the longest gradient that a
+    step takes, None for any (pascanu2013). Raises UsageError, DataError for data that are no sequences.
     """
-    return recurrent(
-        data,
-        "birnn",
-        cell="elman",
-        both=True,
-        seed=seed,
-        device=device,
-        hidden=hidden,
-        epochs=epochs,
-        batch=batch,
-        optimiser=optimiser,
-        rate=rate,
-        clip=clip,
-    )
+    training = Training(epochs=epochs, batch=batch, optimiser=optimiser, rate=rate, clip=clip, seed=seed)
+    return recurrent(data, "birnn", cell="elman", both=True, hidden=hidden, training=training, device=device)

@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from audit.core import Dataset
-from audit.models.promises import near_the_oracle
-from audit.models.recurrent import Recurrent, recurrent
-from audit.models.sparing import SPARING
-from audit.models.training import Optimiser
-from audit.registry import family
-
-__all__ = ["Recurrent", "gru"]
+from audit.models.recurrent import Recurrent, recurrent, recurrent_family
+from audit.models.training import Optimiser, Training
 
 
-@family(
-    "gru",
-    title="Gated recurrent unit (GRU)",
-    world="payments",
-    promise=partial(near_the_oracle, below=0.02),
-    checks=SPARING,
-    rows=6000,
-    sources=("cho2014", "pascanu2013"),
-)
+@recurrent_family("gru", title="Gated recurrent unit (GRU)", sources=("cho2014", "pascanu2013"))
 def gru(
     data: Dataset,
     *,
@@ -40,16 +25,5 @@ def gru(
     hidden: units of the state. rate: None for the optimiser's own. clip: the longest gradient that a step takes, None for any
     (pascanu2013). Raises UsageError, DataError for data that are no sequences.
     """
-    return recurrent(
-        data,
-        "gru",
-        cell="gru",
-        seed=seed,
-        device=device,
-        hidden=hidden,
-        epochs=epochs,
-        batch=batch,
-        optimiser=optimiser,
-        rate=rate,
-        clip=clip,
-    )
+    training = Training(epochs=epochs, batch=batch, optimiser=optimiser, rate=rate, clip=clip, seed=seed)
+    return recurrent(data, "gru", cell="gru", hidden=hidden, training=training, device=device)

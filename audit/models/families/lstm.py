@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from audit.core import Dataset
-from audit.models.promises import near_the_oracle
-from audit.models.recurrent import Recurrent, recurrent
-from audit.models.sparing import SPARING
-from audit.models.training import Optimiser
-from audit.registry import family
-
-__all__ = ["Recurrent", "lstm"]
+from audit.models.recurrent import Recurrent, recurrent, recurrent_family
+from audit.models.training import Optimiser, Training
 
 
-@family(
-    "lstm",
-    title="Long short-term memory (LSTM)",
-    world="payments",
-    promise=partial(near_the_oracle, below=0.02),
-    checks=SPARING,
-    rows=6000,
-    sources=("hochreiter1997", "gers2000", "pascanu2013"),
-)
+@recurrent_family("lstm", title="Long short-term memory (LSTM)", sources=("hochreiter1997", "gers2000", "pascanu2013"))
 def lstm(
     data: Dataset,
     *,
@@ -40,16 +25,5 @@ def lstm(
     hidden: memory cells. rate: None for the optimiser's own. clip: the longest gradient that a step takes, None for any
     (pascanu2013). Raises UsageError, DataError for data that are no sequences.
     """
-    return recurrent(
-        data,
-        "lstm",
-        cell="lstm",
-        seed=seed,
-        device=device,
-        hidden=hidden,
-        epochs=epochs,
-        batch=batch,
-        optimiser=optimiser,
-        rate=rate,
-        clip=clip,
-    )
+    training = Training(epochs=epochs, batch=batch, optimiser=optimiser, rate=rate, clip=clip, seed=seed)
+    return recurrent(data, "lstm", cell="lstm", hidden=hidden, training=training, device=device)
