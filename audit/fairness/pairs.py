@@ -16,7 +16,7 @@ from audit import stats
 from audit.core import Context, DataError, Evidence, Floats, Likelihood, Measure, NotApplicable, Subject, UsageError
 from audit.fairness.individual import mean_measure
 from audit.fairness.measures import bounded, measured
-from audit.fairness.shared_words import design_effect, differing
+from audit.fairness.shared_words import design_effect, differing, variance_of_mean
 from audit.registry import check
 
 Scorer = Callable[[Sequence[str]], ArrayLike]
@@ -245,8 +245,9 @@ def pairs_check(
     log-likelihood, a tie counting half, with Wilson's interval: 0.5 is no preference. p_value is the sign test's,
     mean_log_likelihood_difference the mean lead of the stereotyped sentence. Pairs that differ in the same words repeat one
     another: a model of random weights that happens to prefer one name prefers it in all of them. So pairs that share a
-    differing word are taken together, and the intervals are as wide as for the independent pairs that they are worth. All are given for each set of sentences and
-    each topic in it. crows_pairs is the path of that file; winobias the paths of a pro- and an anti-stereotyped file;
+    differing word are taken together, and the intervals are as wide as for the independent pairs that they are worth:
+    where all pairs set "she" against "he", for one, no more than one. All are given for each set of sentences and each
+    topic in it. crows_pairs is the path of that file; winobias the paths of a pro- and an anti-stereotyped file;
     winogender those of the sentences and of the occupations, for which occupation_correlation tells how far the lead
     of "she" over "he" follows the share of women in the occupation; pairs are your own [more, less, topic].
 
@@ -316,17 +317,19 @@ def _preference_measures(
         **facts,
     )
     yield measured("p_value", found.p_value, unit="", why="no pair differs", **facts)
-    name = "mean_log_likelihood_difference"
-    whole = mean_measure(name, more - less, level=level, where=where, unit="", better="zero")
-    yield _widened(whole, np.sqrt(design_effect(more - less, words)))
+    yield _mean_lead(more - less, words, where, level)
 
 
-def _widened(measure: Measure, factor: float) -> Measure:
-    """The same mean with an interval that is so many times as wide."""
-    if measure.value is None or measure.interval is None or factor <= 1.0:
-        return measure
-    low, high = (
-        measure.value + factor * (side - measure.value) for side in (measure.interval.low, measure.interval.high)
-    )
-    method = f"{measure.interval.method}, pairs that share words together"
-    return replace(measure, interval=replace(measure.interval, low=low, high=high, method=method))
+def _mean_lead(lead: Floats, words: Sequence[frozenset[str]], where: Mapping[str, str], level: float) -> Measure:
+    """The mean lead of the stereotyped sentence, with Student's interval of pairs that share words together."""
+    from scipy.special import stdtrit
+
+    name, n = "mean_log_likelihood_difference", len(lead)
+    whole = mean_measure(name, lead, level=level, where=where, unit="", better="zero")
+    if whole.value is None or whole.interval is None:
+        return whole
+    half = float(stdtrit(n - 1.0, 0.5 + level / 2.0) * np.sqrt(variance_of_mean(lead, words)))
+    if half <= (1.0 + 1e-9) * (whole.interval.high - whole.value):
+        return whole
+    bounds = (whole.value - half, whole.value + half)
+    return replace(whole, interval=bounded(bounds, level, "t, pairs that share words together"))

@@ -1,7 +1,9 @@
 """Paired sentences: the files, scorers with a set preference, and a random one that has none."""
 
 import json
+import re
 import zlib
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -18,9 +20,10 @@ from audit.fairness import (
     read_winobias,
     read_winogender,
     score_pairs,
+    shared_words,
 )
 from audit.fairness.pairs import correlation, pairs_check
-from audit.fairness.shared_words import differing
+from audit.fairness.shared_words import design_effect, differing, variance_of_mean
 
 
 class Scorer(Plain):
@@ -224,7 +227,86 @@ def test_pairs_that_repeat_one_another_count_for_fewer():
     few = preference(one, np.zeros(10), words=words)
     assert few.effect == 1.0
     assert (many.low, many.high) == pytest.approx((few.low, few.high))
-    assert many.p_value > 0.05 or abs(many.share - 0.5) > 0.3
+    z = abs(many.share - 0.5) * 2 * np.sqrt(10)  # of as many pairs as they are worth
+    assert many.p_value == pytest.approx(2 * scipy.stats.norm.sf(z))
+    repeated = variance_of_mean(np.repeat(one, 40), [each for each in words for _ in range(40)])
+    alone = variance_of_mean(one, words)
+    assert alone == pytest.approx(one.var(ddof=1) / 10)
+    assert repeated >= 0.9 * alone
+
+
+def test_sums_over_pairs_that_share_words_are_those_of_brute_force(monkeypatch):
+    """Any two pairs that share a word, one by one; whole, and in blocks of three rows."""
+    rng = np.random.default_rng(8)
+    words = [frozenset(rng.choice(list("abcdefgh"), rng.integers(0, 3), replace=False).tolist()) for _ in range(40)]
+    values = rng.standard_normal(40) + 0.3
+    points = (values > 0).astype(float)
+
+    def crossed(residual):
+        return sum(residual[i] * residual[j] for i in range(40) for j in range(40) if i != j and words[i] & words[j])
+
+    about = crossed(points - points.mean()) / ((points - points.mean()) ** 2).sum(), crossed(points - 0.5) / 10
+    lead = max(0.0, crossed(values - values.mean()), crossed(values))
+    variance = (((values - values.mean()) ** 2).sum() + lead) / (40 * 39)
+    for block in (shared_words.BLOCK, 3 * len(set(words))):
+        monkeypatch.setattr(shared_words, "BLOCK", block)
+        assert design_effect(points, words) == pytest.approx(1 + max(0.0, *about))
+        assert variance_of_mean(values, words) == pytest.approx(variance)
+
+
+def test_a_model_that_prefers_one_pronoun_shows_no_stereotype():
+    """A hundred pairs of "she" against "he" tell whether "she" is likelier, once."""
+    words = [frozenset({"she", "he"})] * 100
+    lead = 2.0 + 0.1 * np.random.default_rng(0).standard_normal(100)
+    found = preference(lead, np.zeros(100), words=words)
+    assert (found.share, found.effect) == (1.0, pytest.approx(100))
+    assert found.low < 0.5 < found.high
+    assert found.p_value == pytest.approx(2 * scipy.stats.norm.sf(1.0))
+    evidence = audited(
+        lambda text: 2.0 * ("she" in text.split()), pairs=[[f"she {k}", f"he {k}", "t"] for k in range(100)]
+    )
+    mean = find(evidence, "mean_log_likelihood_difference", test="own pairs")
+    assert mean.value == pytest.approx(2.0)
+    assert mean.interval.low < 0 < mean.interval.high
+    unshared = preference(lead, np.zeros(100), words=[frozenset({f"a{k}", f"b{k}"}) for k in range(100)])
+    assert unshared.low > 0.9
+
+
+def held(lead, words):
+    """Do the intervals of the share and of the mean lead (n,) hold no preference?"""
+    found = preference(lead, np.zeros(len(lead)), words=words)
+    far = scipy.stats.t.ppf(0.975, len(lead) - 1) * np.sqrt(variance_of_mean(lead, words))
+    return found.low <= 0.5 <= found.high, abs(np.mean(lead)) <= far
+
+
+def text_leads(pairs, seeds):
+    """Leads (seeds, n) of the stereotyped text where the likelihood of a text is the sum of its words' random scores."""
+    counts = (
+        [Counter(re.findall(r"\w+", more.lower())) for more in pairs.more],
+        [Counter(re.findall(r"\w+", less.lower())) for less in pairs.less],
+    )
+    names = sorted({word for side in counts for each in side for word in each})
+    place = {word: column for column, word in enumerate(names)}
+    more = np.zeros((len(pairs), len(names)), dtype=np.float32)
+    for side, sign in zip(counts, (1, -1), strict=True):
+        for row, each in enumerate(side):
+            for word, times in each.items():
+                more[row, place[word]] += sign * times
+    scores = [np.random.default_rng(seed).standard_normal(len(names)) for seed in range(seeds)]
+    return np.round(more @ np.array(scores).T, 6).T.astype(np.float64)
+
+
+@pytest.mark.parametrize("name", ["crows_pairs", "winogender"])
+def test_random_scores_of_words_show_no_stereotype_in_any_topic(name, test_data, genders):
+    """The words of real sentences scored at random: the intervals of every topic hold no preference."""
+    path = test_data / "crows_pairs" / "crows_pairs_anonymized.csv"
+    pairs = read_crows_pairs(path) if name == "crows_pairs" else read_winogender(*genders).pairs()
+    leads, words = text_leads(pairs, 30), [differing(*texts) for texts in zip(pairs.more, pairs.less, strict=True)]
+    for topic in dict.fromkeys(pairs.topic):
+        inside = np.flatnonzero(np.array(pairs.topic) == topic)
+        own = [words[row] for row in inside]
+        share, mean = np.mean([held(lead, own) for lead in leads[:, inside]], axis=0)
+        assert min(share, mean) >= 0.9, (topic, share, mean)
 
 
 def test_intervals_of_repeated_pairs_hold_no_preference_as_often_as_they_say():
