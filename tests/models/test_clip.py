@@ -127,6 +127,21 @@ def test_it_learns_other_pictures_and_captions_and_is_read_again(tmp_path):
     ).all()
 
 
+@pytest.mark.parametrize(("length", "kept"), [(3, 3), (5, 5), (16, 5)])
+def test_no_more_tokens_of_a_caption_are_read_than_asked_for(length, kept):
+    data = pairs(60)  # captions of 5 tokens
+    assert data.inputs.texts.ids.shape[1] == 5
+    model = trained("clip", data, spec_of("clip"), options={"length": length, "epochs": 1})
+    assert model.module.texts.places.shape[0] == length
+    before, pad = model.predict(data.inputs), data.inputs.texts.pad
+    full = (data.inputs.texts.ids != pad).all(axis=1)
+    for place in range(5):
+        ids = data.inputs.texts.ids.copy()
+        ids[:, place] = ids[:, place - 1]
+        after = model.predict(replace(data.inputs, texts=replace(data.inputs.texts, ids=ids)))
+        assert (after[full] != before[full]).any() == (place < kept), place
+
+
 def test_attention_falls_on_the_words_of_the_caption():
     model, data = little("clip"), unseen("clip")
     played = game(model, data.inputs.take(np.arange(3)), data.inputs, players="word")

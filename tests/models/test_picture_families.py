@@ -213,6 +213,8 @@ def test_the_neocognitrons_patterns_are_found_again():
     [
         ("alexnet", {"widths": (4, 4)}, "five numbers of channels"),
         ("alexnet", {"dropout": 1.0}, "dropout: a share"),
+        ("alexnet", {"stride": 0}, "stride: a whole number"),
+        ("alexnet", {"stride": 1.5}, "stride: must be a whole number"),
         ("vgg", {"widths": (0,)}, "whole numbers from 1 on"),
         ("vgg", {"dropout": -0.1}, "dropout: a share"),
         ("vgg", {"widths": ()}, "widths: a number of channels for each block"),

@@ -100,9 +100,9 @@ def alexnet(
 ) -> AlexNet:
     """Five convolutions of `widths` channels with overlapping pooling, and two layers of `hidden` units with dropout.
 
-    The first convolution is 5 x 5 at stride 1, for pictures an eighth as wide as the paper's. response_norm: the paper's
-    local response normalisation; DeepLIFT and LRP have no rule for it. optimiser, rate: see
-    `audit.models.training.Training`. Raises UsageError, DataError.
+    stride: of the first convolution, 5 x 5 (the paper's is 11 x 11 at stride 4, for pictures seven times as wide); at 1 it
+    looks at every place and costs about four times as much. response_norm: the paper's local response normalisation; DeepLIFT
+    and LRP have no rule for it. optimiser, rate: see `audit.models.training.Training`. Raises UsageError, DataError.
     """
     training = Training(epochs=epochs, batch=batch, optimiser=optimiser, rate=rate, seed=seed)
     if len(units(widths)) != 5:
@@ -110,6 +110,8 @@ def alexnet(
     units([hidden])
     if not 0 <= dropout < 1:
         raise UsageError(f"dropout: a share in [0, 1), got {dropout!r}")
+    if stride < 1:
+        raise UsageError(f"stride: a whole number from 1 on, got {stride!r}")
     shape, outputs = shape_of(data, "alexnet"), outputs_of(data)
     with seeded(seed):
         module = AlexNet(

@@ -187,7 +187,7 @@ def clip(
 ) -> CLIP:
     """Two towers, convolutions for pictures, a causal transformer for captions, trained by InfoNCE on the true pairs.
 
-    size: of the vectors that meet. length: the most tokens that are read. temperature: at the start; it is learnt. With
+    size: of the vectors that meet. length: the most tokens of a caption that are read. temperature: at the start; it is learnt. With
     few captions that come again and again, 1 is learnt from faster than the paper's .07. Large batches matter: the
     captions of a batch stand for all. optimiser, rate, weight_decay: see `audit.models.training.Training`.
     Training uses the rows of the positive class, all where there are no labels; the share of these is the prior.
@@ -205,7 +205,7 @@ def clip(
             shape=inputs.images.values.shape[1:],
             vocabulary=len(inputs.texts.vocabulary),
             pad=inputs.texts.pad,
-            length=max(length, inputs.texts.ids.shape[1]),
+            length=length,
             size=size,
             temperature=temperature,
         )
