@@ -13,7 +13,7 @@ from audit import codec
 from audit.core import ALL, Codes, DataSpec, NotApplicable, UsageError
 from audit.data.worlds.base import planted
 from audit.fairness import counterfactual_effects
-from audit.fairness.counterfactual import counterfactual, log_odds, moved_columns
+from audit.fairness.counterfactual import counterfactual, log_odds, moved_columns, whole_effects
 from audit.subject import prepare
 
 
@@ -167,17 +167,36 @@ def test_log_odds_against_scipy():
     assert np.isfinite(log_odds(np.array([0.0, 1.0]))).all()
 
 
+def test_whole_effects_are_the_gain_of_the_second_level():
+    codes = Codes(values=np.array([0, 1, 0, 1]), levels=("a", "b"))
+    found = whole_effects(np.array([1.0, 5.0, -1.0, 0.0]), np.array([4.0, 3.0, -2.0, 0.5]), codes)
+    np.testing.assert_array_equal(found.full, [3.0, 2.0, -1.0, -0.5])
+    np.testing.assert_array_equal(found.rest, found.full)
+    assert found.flip is None
+    assert found.paths == {}
+
+
 @pytest.mark.parametrize(
-    ("name", "attribute"),
-    [("payments", "residence"), ("biographies", "sex"), ("lending_network", "district"), ("glyphs", "tone")],
+    ("name", "attribute", "direction"),
+    [
+        ("payments", "residence", ("newcomer", "settled")),
+        ("biographies", "sex", ("male", "female")),  # the truth is of "she" instead of "he", the first level
+        ("lending_network", "district", ("east", "west")),
+        ("glyphs", "tone", ("dark", "light")),
+    ],
 )
-def test_twins_of_any_kind_of_inputs_tell_the_whole_effect_and_no_more(name, attribute):
+def test_twins_of_any_kind_of_inputs_tell_the_whole_effect_and_no_more(name, attribute, direction):
     spec = codec.spec_from_toml(f'[model]\nkind = "oracle"\n[data]\nworld = "{name}"\nrows = 400')
     subject = prepare(spec, Path())
     measures = [m for m in counterfactual(subject, context()) if m.where == {attribute: ALL}]
     by_name = {m.name: m for m in measures}
     assert set(by_name) == {"counterfactual_effect", "counterfactual_flip_rate"}
-    truth = planted(spec.data).truth()["counterfactual_logit"]
+    levels = subject.groups[attribute].levels
+    assert set(levels) == set(direction)
+    truth = planted(spec.data).truth()["counterfactual_logit"] * (1 if levels == direction else -1)
     effect = by_name["counterfactual_effect"]
-    width = max(effect.interval.high - effect.interval.low, 1e-6)
-    assert abs(abs(effect.value) - abs(truth)) < 1.5 * width
+    error = (effect.interval.high - effect.interval.low) / 2 / 1.96
+    band = max(4 * error, 1e-6)
+    assert abs(effect.value - truth) < band
+    if name != "glyphs":  # where the whole effect is next to nothing, for either tone
+        assert band < abs(truth)
