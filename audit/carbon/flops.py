@@ -4,6 +4,8 @@ Counted are matrix products, convolutions and attention, as one multiplication a
 rows, as a subtraction, a multiplication and an addition a coordinate; batch norm, as a scale and a shift of each number;
 sums, means, poolings and what is scattered to the nodes of a graph, as one addition or comparison of each number that goes
 in. Not counted are softmax, layer norms, and what is done to each number by itself: activations, gates, shortcuts, biases.
+Batch norm is counted as its mean and variance are known and no more is left of it than a linear map; layer norm and softmax
+need roots, exponentials and quotients of the row itself, which take as many operations as a machine needs for them.
 The count is taken on a copy without data (torch's "meta" device), where fused kernels that no counter knows fall apart
 into what they are made of; a module that cannot go there, as one whose path depends on the data, runs as a copy on its
 own device with those kernels switched off: then the operations of the path that these rows take are counted.

@@ -41,9 +41,12 @@ def inference(subject: Subject, context: Context) -> Iterator[Evidence]:
     Floating-point operations of the forward pass of one row, counted operation by operation: a multiplication and an
     addition each count as one. Of a graph, all nodes are answered in one pass: its operations are shared out evenly over
     the nodes that are asked about. Counted are matrix products, convolutions, attention, distances, batch norms, sums,
-    means, poolings and what is added up at the nodes of a graph. Operations without a formula (activations, layer norms, look-ups) are
-    listed with their calls and are not part of the sum. Parameters are counted and weighed as they are stored, buffers
-    included in the bytes.
+    means, poolings and what is added up at the nodes of a graph. Operations without a formula (activations, softmax, layer
+    norms, look-ups) are listed with their calls and are not part of the sum. A batch norm counts, as it knows mean and
+    variance and is a scale and a shift like those of the layer before it. A layer norm and a softmax take roots,
+    exponentials and quotients of the row itself, and how many operations those are differs between machines; beside the
+    matrix products of their layers they are few. Parameters are counted and weighed as they are stored, buffers included
+    in the bytes.
 
     The numbers are no energy: the same operations cost ten times more or less on other hardware, and fetching data,
     pre-processing and idle servers are not in them.

@@ -106,7 +106,8 @@ def laid_out(inputs: Any, weights: Floats, query: Query) -> Floats:
     """Weights (n, keys) of tokens, laid out like the inputs' values; raises NotApplicable where tokens are no inputs.
 
     Tokens are the words of a text, the columns of a table, the steps of a sequence, or square patches of a picture; of a
-    picture with a caption the words, its pixels get 0. What falls on a token of the model's own is left out. A token's weight is spread evenly over its pixels.
+    picture with a caption the words, its pixels get 0. What falls on a token of the model's own is left out. A token's
+    weight is spread evenly over its pixels.
     """
     keys = weights.shape[1]
     if isinstance(inputs, Captioned):

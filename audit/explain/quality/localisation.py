@@ -79,8 +79,8 @@ def localisation(
     For pictures that come with a mask: the share of the positive relevance within it (relevance mass accuracy), and of the
     K most relevant pixels, K being as many as the mask holds, the share within it (relevance rank accuracy). A player's
     relevance is spread evenly over its pixels; of two classes it counts for the one that the model decides, so what speaks
-    against the other is turned round (maps that are never negative stay as they are). Beside both the mask's share of the area, which is what a map without any
-    idea would reach.
+    against the other is turned round (maps that are never negative stay as they are). Beside both the mask's share of the
+    area, which is what a map without any idea would reach.
 
     The numbers do not say that a model looks at the right place, nor that an explainer errs where it points elsewhere: a
     model that goes by the background is explained rightly by a map of the background.

@@ -306,8 +306,9 @@ def wrap(module: nn.Module, dataset: Dataset, spec: Spec) -> TorchModel:
     """Any nn.Module from an array (n, ...) to probabilities or logits (n,), (n, 1) or (n, k).
 
     A table reaches it as a matrix (n, d), images as (n, channels, height, width), sequences as (n, steps, columns), and
-    their lengths (n,) where forward has a parameter of that name, texts as token ids (n, tokens), of a graph as (features, edge_index). The matrix holds the features in their order, categories as indices into their sorted levels. A module on another
-    device, or of another number type than the one asked for, is copied. Raises ModelError.
+    their lengths (n,) where forward has a parameter of that name, texts as token ids (n, tokens), a graph as (features,
+    edge_index). The matrix holds the features in their order, categories as indices into their sorted levels. A module on
+    another device, or of another number type than the one asked for, is copied. Raises ModelError.
     """
     placed = _placed(module, _device(spec.run.device), spec.run.dtype)
     # Of several devices of one kind the module keeps its own.

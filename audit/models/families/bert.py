@@ -44,6 +44,8 @@ def bert(
 ) -> Classifier:
     """A bidirectional transformer whose first token, [CLS], is read by a classifier; trained from random weights.
 
+    The paper's two tasks of pretraining are left out: the masked words (see `bert_mlm`), and whether one sentence follows
+    another.
     width, layers, heads and inner (the width between a layer's two linear maps): of the encoder. dropout: of states and
     attention weights. rate: the highest, reached after a tenth of the steps. Raises DataError, ModelError, UsageError.
     """

@@ -51,7 +51,9 @@ def bert_mlm(
     """A bidirectional transformer that tells masked tokens; it predicts which of the classes' names fills their place.
 
     masked: the share of tokens that are asked for, four fifths of them read as [MASK], a tenth as any token, a tenth as they
-    are; BERT's is .15, more is learnt of every short text with .3. The others: see `bert`. Raises DataError where the texts do not all hold one of the classes' names at one place.
+    are; BERT's is .15, more is learnt of every short text with .3. BERT's second task, whether one sentence follows another,
+    is left out: a text is one sentence. The others: see `bert`. Raises DataError where the texts do not all hold one of the
+    classes' names at one place.
     """
     if not 0 < masked < 1:
         raise UsageError(f"masked: a share between 0 and 1, got {masked!r}")
