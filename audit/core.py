@@ -5,7 +5,8 @@ AuditError                  everything a user can mend; the command line turns i
 ├── ConfigError             audit.toml is wrong; lists every mistake at once
 ├── DataError               a file, a column or a value of the data cannot be used
 ├── ModelError              the model cannot be loaded, raises, or returns what is not a prediction
-│   └── MissingOffer        the model was asked for what it does not offer
+│   ├── MissingOffer        the model was asked for what it does not offer
+│   └── MissingExtra        an optional package that the model is built of is not installed
 ├── RecordError             a result.json is damaged or of another version
 └── OutputError             a report cannot be written
 NotApplicable               a check's way to say "not for me", with the reason
@@ -121,6 +122,10 @@ class ModelError(AuditError):
 
 class MissingOffer(ModelError):
     """A model was asked for something it does not offer."""
+
+
+class MissingExtra(ModelError):
+    """An optional package that a model is built of is not installed; the message says how to install it."""
 
 
 class RecordError(AuditError):

@@ -12,6 +12,7 @@ import numpy as np
 
 from audit.core import Codes, ConfigError, DataError, Dataset, Floats, Ints, Model, Spec, Subject, SubjectCard, suggest
 from audit.data.graphs import Graphs
+from audit.data.texts import Texts
 
 
 def prepare(spec: Spec, base: Path) -> Subject:
@@ -35,6 +36,7 @@ def assemble(spec: Spec, data: Dataset, model: Model | None) -> Subject:
     if len(data) == 0:
         raise DataError(f"{data.origin.name}: has no rows; at least one is needed")
     model = _over(model, data.inputs)
+    _readable(data)
     asked = model is not None and data.inputs is not None and model.card.answers_new_inputs
     score = model.predict(data.inputs) if model is not None and asked else data.score
     notes = (*data.notes, *_ties(data), *(_notes(data, model, score) if asked else ()))
@@ -68,6 +70,14 @@ def _over(model: Model | None, inputs: Any) -> Model | None:
         known = replace(known, graphs=inputs)  # type: ignore[type-var]
         return cast(Model, known)
     return model
+
+
+def _readable(data: Dataset) -> None:
+    """Raise DataError where a text holds nothing to read, and name it."""
+    if isinstance(data.inputs, Texts):
+        empty = np.flatnonzero((data.inputs.ids == data.inputs.pad).all(axis=1))
+        if len(empty):
+            raise DataError(f"texts: row {empty[0]} is empty, and {len(empty)} of {len(data)} are: leave them out")
 
 
 def _ties(data: Dataset) -> tuple[str, ...]:

@@ -28,6 +28,9 @@ class Graphs:
         nodes = len(self.features)
         if self.features.ndim != 2 or self.features.shape[1] != len(self.columns):
             raise DataError(f"graph: expected features (nodes, {len(self.columns)}), got shape {self.features.shape}")
+        if not np.isfinite(self.features).all():
+            place = int(np.flatnonzero(~np.isfinite(self.features).all(axis=0))[0])
+            raise DataError(f"graph: features must be finite numbers; {self.columns[place]!r} has others")
         if self.edges.ndim != 2 or self.edges.shape[1] != 2:
             raise DataError(f"graph: expected edges (m, 2), got shape {self.edges.shape}")
         if self.copies.shape != (nodes,) or (np.diff(self.copies) < 0).any():

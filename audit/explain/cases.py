@@ -241,15 +241,16 @@ def _picture(inputs: Images, place: int, title: str) -> Table:
 
 
 def _quality(shap: Attribution, gradients: Attribution | None, reason: str) -> Iterator[Measure]:
-    error = float(np.abs(shap.delta).max())
-    yield Measure(name="completeness_error", value=error, where={"method": "shap"}, better="lower", note=shap.method)
+    error = _largest(shap.delta)
+    note = shap.method if error is not None else f"{shap.method}: no case has a finite sum"
+    yield Measure(name="completeness_error", value=error, where={"method": "shap"}, better="lower", note=note)
     yield from costs(shap)
     if gradients is None:
         yield Measure(name="shap_ig_rank_correlation", value=None, better="higher", note=reason)
         return
     there = np.isfinite(gradients.values).any(axis=1)
     note = gradients.note or f"{gradients.method}; baseline: {gradients.background}"
-    worst = float(np.abs(gradients.delta[there]).max()) if there.any() else None
+    worst = _largest(gradients.delta[there])
     where = {"method": "integrated gradients"}
     yield Measure(name="completeness_error", value=worst, where=where, better="lower", note=note)
     yield from costs(gradients)
@@ -258,3 +259,9 @@ def _quality(shap: Attribution, gradients: Attribution | None, reason: str) -> I
     name, mean = "shap_ig_rank_correlation", float(each.mean()) if len(each) else None
     note = "mean over the cases" if len(each) else f"no case where both methods rank at least two features ({note})"
     yield Measure(name=name, value=mean, n=len(each) or None, better="higher", note=note)
+
+
+def _largest(errors: Floats) -> float | None:
+    """The largest of the finite errors in size; None where none is."""
+    finite = np.abs(errors[np.isfinite(errors)])
+    return float(finite.max()) if len(finite) else None

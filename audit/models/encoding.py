@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from audit.core import DataError, Dataset, Ints
 from audit.data.tabular import Tabular
+from audit.models.kinds import called
 
 K = TypeVar("K")
 
@@ -73,7 +74,7 @@ def encoder(data: Dataset, *, left_out: Sequence[str] = ()) -> Encoder:
 def table_of(data: Dataset) -> Tabular:
     """The table of a dataset; raises DataError where its inputs are none."""
     if not isinstance(data.inputs, Tabular):
-        raise DataError(f"this family reads tables, the data hold {type(data.inputs).__name__}")
+        raise DataError(f"this family reads tables, the data hold {called(type(data.inputs))}")
     return data.inputs
 
 
@@ -85,7 +86,7 @@ def rows_of(data: Dataset, device: str = "cpu") -> Tensor:
 def inputs_of(data: Dataset, kind: type[K], family: str) -> K:
     """The inputs of a dataset, of the kind that a family reads; raises DataError where they are of another."""
     if not isinstance(data.inputs, kind):
-        raise DataError(f"{family} reads {kind.__name__}, the data hold {type(data.inputs).__name__}")
+        raise DataError(f"{family} reads {called(kind)}, the data hold {called(type(data.inputs))}")
     return data.inputs
 
 

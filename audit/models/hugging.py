@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from audit.core import ModelError, Task
+from audit.core import MissingExtra, ModelError, Task
 from audit.data.tables import listed
 from audit.models.seeds import seeded
 
@@ -34,8 +34,8 @@ def built(what: str, model: str, config: str, **options: Any) -> Any:
         library = importlib.import_module("transformers")
         kind, made = getattr(library, model), getattr(library, config)
     except Exception as error:
-        if importlib.util.find_spec("transformers") is None:
-            raise ModelError(f"{what} needs transformers: pip install 'neural-audit[transformers]'") from error
+        if absent("transformers"):
+            raise MissingExtra(f"{what} needs transformers: pip install 'neural-audit[transformers]'") from error
         cause = broken_torchvision() or f"transformers cannot be imported: {type(error).__name__}: {error}"
         raise ModelError(f"{what}: {cause}") from error
     with _quiet():
@@ -43,6 +43,14 @@ def built(what: str, model: str, config: str, **options: Any) -> Any:
     # Set after construction: the default attention keeps its weights to itself.
     found.set_attn_implementation("eager")
     return found
+
+
+def absent(package: str) -> bool:
+    """Whether a package is not installed."""
+    try:
+        return importlib.util.find_spec(package) is None
+    except ImportError:
+        return True
 
 
 def checked(folder: Path) -> Path:
@@ -121,8 +129,8 @@ def _explained(folder: Path) -> Iterator[None]:
     except ModelError:
         raise
     except Exception as error:
-        if importlib.util.find_spec("transformers") is None:
-            raise ModelError(
+        if absent("transformers"):
+            raise MissingExtra(
                 "model.kind = \"transformers\" needs transformers: pip install 'neural-audit[transformers]'"
             ) from error
         if fault := broken_torchvision():

@@ -16,6 +16,21 @@ from audit.data.tables import listed
 from audit.data.tabular import Tabular
 from audit.data.texts import Texts
 
+WORDS: Mapping[type, str] = {
+    Tabular: "tables",
+    Images: "pictures",
+    Series: "sequences",
+    Texts: "texts",
+    Graphs: "graphs",
+    Captioned: "pictures with captions",
+    type(None): "no inputs",
+}
+
+
+def called(kind: type) -> str:
+    """A kind of inputs in words."""
+    return WORDS.get(kind, kind.__name__)
+
 
 def blank(inputs: Any) -> Any:
     """The same kind of inputs without rows; None where there are no inputs."""
@@ -76,7 +91,7 @@ FREE = ("steps", "length")
 def agree(id: str, own: Any, given: Any) -> None:
     """Raise ModelError unless the data hold what the model was trained on: kind, shape and scale, columns, vocabulary."""
     if type(own) is not type(given):
-        raise ModelError(f"{id} was trained on {type(own).__name__}, the data hold {type(given).__name__}")
+        raise ModelError(f"{id} was trained on {called(type(own))}, the data hold {called(type(given))}")
     if isinstance(own, Tabular):
         return
     if isinstance(own, Captioned):

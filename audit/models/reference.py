@@ -185,6 +185,8 @@ def read(folder: str | Path, data: Dataset, spec: Spec) -> FamilyModel:
 def _inputs_of(card: Mapping[str, Any], folder: Path) -> Inputs | None:
     """The kind of inputs that a saved model was trained on, without rows; None where there were none."""
     if not card["columns"]:
+        if not card["inputs"]:
+            raise ModelError(f"{folder / CARD}: says neither columns nor inputs, so nothing tells what the model reads")
         try:
             found: Inputs | None = rebuilt(card["inputs"])
         except (KeyError, TypeError, ValueError, DataError) as error:

@@ -142,9 +142,7 @@ def _read_model(
     for k in range(plan.audits):
         data = world.draw(plan.rows or LEAST, stream(seed, f"calibrate.audit/{k}"))
         told = tellable(data)
-        names = tuple(
-            check for check in TRUTHS if check in told and (k < plan.explained or not check.startswith(SLOW))
-        )
+        names = tuple(check for check in TRUTHS if check in told and (k < plan.explained or not check.startswith(SLOW)))
         found += _measures(_audit(model, data, spec, names, seed * plan.audits + k))
     people = population(
         model,

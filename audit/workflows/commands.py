@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audit.core import Calibrated, Calibration, OutputError, RunSpec, UsageError
+from audit.core import Calibrated, Calibration, MissingExtra, OutputError, RunSpec, UsageError
 from audit.drawing import format as fmt
 from audit.engine import Progress
 from audit.reports.instruments import ENOUGH
@@ -74,14 +74,22 @@ def zoo_train(
 ) -> int:
     """Train families on `rows` people, keep them with an audit on `audited` others, judge them; 1 where one breaks a promise."""
     _writable(out)
-    found, paths = [], []
+    found, paths, left_out = [], [], list[str]()
     with _progress(quiet) as progress:
         for done, wish in enumerate(asked):
             progress(done, len(asked), f"training {wish}")
-            found.append(zoo.train(wish, rows=rows, seed=run.seed, run=run))
+            try:
+                found.append(zoo.train(wish, rows=rows, seed=run.seed, run=run))
+            except MissingExtra as missing:
+                if len(asked) == 1:
+                    raise
+                left_out.append(f"{wish} was left out: {missing}")
+                continue
             paths.append(zoo.keep(found[-1], out, rows=audited, seed=run.seed).parent)
         progress(len(asked), len(asked), "done")
     sys.stdout.write(_promises(found))
+    for line in left_out:
+        print(line, file=sys.stderr)  # noqa: T201
     _wrote(*paths)
     return 0 if all(one.kept for one in found) else 1
 

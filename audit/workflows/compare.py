@@ -17,6 +17,7 @@ from audit.core import (
     Evidence,
     Measure,
     ModelError,
+    NotTested,
     Outcome,
     Report,
     Run,
@@ -46,12 +47,19 @@ FIGURES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "calibration error": ("fairness.calibration", "ece_debiased", {}),
     "explanation beats chance": ("explain.faithfulness", "deletion_beats_random", {"explainer": "shapley"}),
 }
+# Of models of texts and of pictures with texts; a column for each that one of the models has.
+MORE: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
+    "association effect": ("fairness.association", "effect_size", {"test": "own words"}),
+    "pronoun bias": ("fairness.pronouns", "mean_absolute_bias", {}),
+    "pixels' overlap": ("performance.segmentation", "iou", {}),
+}
 CHECKS = (
     "performance.overall",
     "fairness.selection",
     "fairness.error_rates",
     "fairness.calibration",
     "explain.faithfulness",
+    *(check for check, _, _ in MORE.values()),
 )
 ENERGY = "energy per 1,000 predictions"
 LEAST = 100  # people
@@ -108,7 +116,8 @@ def compare(
         params={"rows": rows, "training": training},
     )
     seconds = round(time.monotonic() - clock, 3)
-    return _record(spec, subject, outcome, Run(started=begun, seconds=seconds), wishes), tuple(sides)
+    command = " ".join(["audit zoo compare", *map(str, wishes), f"--rows {rows} --training {training}"])
+    return _record(spec, subject, outcome, Run(started=begun, seconds=seconds), wishes, command), tuple(sides)
 
 
 def _spec(wishes: Sequence[Named], world: str | None, rows: int, run: RunSpec) -> Spec:
@@ -156,9 +165,10 @@ def _energy(subject: Subject, name: str) -> Measure:
 def _evidence(sides: Sequence[Side]) -> Iterator[Evidence]:
     """Each figure of each model as a measure, then all of them as one table."""
     lines: list[tuple[Cell, ...]] = []
+    more = {title: facts for title, facts in MORE.items() if any(_found(side.report, *facts) for side in sides)}
     for side in sides:
         cells: list[Cell] = [str(side.named)]
-        for title, (check, name, where) in FIGURES.items():
+        for title, (check, name, where) in (*FIGURES.items(), *more.items()):
             found = _found(side.report, check, name, where)
             cells.append(None if found is None else found.value)
             if found is not None:
@@ -169,8 +179,8 @@ def _evidence(sides: Sequence[Side]) -> Iterator[Evidence]:
         lines.append(tuple(cells))
     yield Table(
         name="models",
-        title="The models side by side, on the same unseen people",
-        columns=("model", *FIGURES, "kWh per 1,000 predictions", "parameters", "CPU s of training"),
+        title="The models side by side, on the same unseen rows",
+        columns=("model", *FIGURES, *more, "kWh per 1,000 predictions", "parameters", "CPU s of training"),
         rows=tuple(lines),
         note="the intervals stand in the figures of each model; models whose intervals overlap may differ by chance alone",
     )
@@ -187,15 +197,19 @@ def _found(report: Report, check: str, name: str, where: Mapping[str, str]) -> M
     return None
 
 
-def _record(spec: Spec, subject: Subject, outcome: Outcome, run: Run, wishes: Sequence[Named]) -> Report:
-    command = " ".join(["audit zoo compare", *map(str, wishes)])
+def _record(spec: Spec, subject: Subject, outcome: Outcome, run: Run, wishes: Sequence[Named], command: str) -> Report:
     return Report(
         spec=spec,
         subject=replace(describe(subject), model=_together(wishes)),
         environment=engine.environment(spec, subject, command, {}),
         outcomes=(outcome,),
         rulings=(),
-        not_tested=(),
+        not_tested=(
+            NotTested(
+                topic="everything else",
+                why="a comparison shows a few figures; each model's own record holds its checks",
+            ),
+        ),
         limitations=(
             "Each model was trained once, from one seed: another seed gives other figures.",
             *subject.data.notes,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit import registry
-from audit.core import Report, RunSpec, Spec, UsageError, stream, suggest
+from audit.core import MissingExtra, Report, RunSpec, Spec, UsageError, stream, suggest
 from audit.engine import Progress, silent
 from audit.models.threads import limited
 from audit.workflows.calibrate import wanted
@@ -101,11 +101,14 @@ def listing(progress: Progress = silent) -> list[tuple[str, str, str, str, int, 
     for done, (id, entry) in enumerate(families.items()):
         progress(done, len(families), f"counting {id}")
         spec = wanted(Spec(), entry.facts["world"], entry.facts["knobs"], id)
-        model = trained(id, _drawn(spec, rows_of(id, "listing"), 0, "zoo.listing"), spec)
-        offers = ", ".join(sorted(model.offers)) or "none"
+        try:
+            model = trained(id, _drawn(spec, rows_of(id, "listing"), 0, "zoo.listing"), spec)
+            offers, size = ", ".join(sorted(model.offers)) or "none", model.card.parameters or 0
+        except MissingExtra as missing:
+            offers, size = str(missing), 0
         knobs = ", ".join(f"{name} = {value:g}" for name, value in entry.facts["knobs"].items())
         world = f"{entry.facts['world']} ({knobs})" if knobs else entry.facts["world"]
-        rows.append((id, entry.title, ", ".join(entry.sources), world, model.card.parameters or 0, offers))
+        rows.append((id, entry.title, ", ".join(entry.sources), world, size, offers))
     progress(len(families), len(families), "done")
     return rows
 

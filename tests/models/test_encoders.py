@@ -181,7 +181,7 @@ def test_the_gap_between_groups_by_hand():
 # ------------------------------------------------------------------------------------------------------- refused
 def test_what_is_refused_is_named(untaught):
     texts, table = drawn("biographies"), drawn("credit")
-    with pytest.raises(DataError, match="bert reads Texts, the data hold Tabular"):
+    with pytest.raises(DataError, match="bert reads texts, the data hold tables"):
         trained("bert", table, CPU)
     with pytest.raises(DataError, match=r"fills in the names of the classes .*'surgeon', 'nurse'.*no word"):
         trained("bert_mlm", texts, CPU)

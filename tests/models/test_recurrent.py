@@ -162,7 +162,7 @@ def test_wrong_options(clip, ragged):
 def test_other_inputs_are_refused():
     from audit.data.worlds.credit import credit
 
-    with pytest.raises(DataError, match="gru reads Series, the data hold Tabular"):
+    with pytest.raises(DataError, match="gru reads sequences, the data hold tables"):
         trained("gru", credit().draw(50, stream(0, "x")), SPEC)
 
 

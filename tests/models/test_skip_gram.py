@@ -107,7 +107,7 @@ def test_what_is_not_allowed(sentences):
     ):
         with pytest.raises(kind, match=said):
             skip_gram(sentences, epochs=0, **options)
-    with pytest.raises(DataError, match="skip_gram reads Texts, the data hold Tabular"):
+    with pytest.raises(DataError, match="skip_gram reads texts, the data hold tables"):
         skip_gram(credit().draw(20, np.random.default_rng(0)))
     with pytest.raises(UsageError, match="same vectors"):
         hard_debiased(np.ones((3, 2)), [(0, 1)])
