@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from audit import stats
 from audit.core import (
@@ -25,58 +23,16 @@ from audit.core import (
 )
 from audit.data.tables import listed
 from audit.data.texts import Texts
+from audit.fairness.leans import Lean, lean, lean_of_labels
 from audit.fairness.measures import bounded, measured
-from audit.fairness.pairs import correlation
 from audit.registry import check
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lean:
-    """Chances of one pronoun by occupation (k,), the real shares (k,), and how the former stand to the latter.
-
-    correlation: Pearson's over the occupations. mean_bias: mean of chance less share, positive = the pronoun is given too
-    often. amplification: mean of how far the chance goes beyond the share towards the occupation's majority; occupations
-    of a share of one half have none and are left out. Each with an interval at `level`; NaN where undefined.
-    """
-
-    chance: Floats
-    share: Floats
-    correlation: tuple[float, float, float]
-    mean_bias: tuple[float, float, float]
-    amplification: tuple[float, float, float]
-    level: float
-
-
-def lean(chance: ArrayLike, share: ArrayLike, level: float = 0.95) -> Lean:
-    """How chances of a pronoun (k,) stand to real shares (k,), both from 0 to 1 (rudinger2018, zhao2017).
-
-    The intervals take the occupations as a sample of many: Fisher's of the correlation, Student's of the means. Raises
-    UsageError.
-    """
-    p, s = np.asarray(chance, dtype=np.float64), np.asarray(share, dtype=np.float64)
-    fine = p.ndim == 1 and p.shape == s.shape and len(p) > 0
-    if not fine or not (np.isfinite([p, s]).all() and min(p.min(), s.min()) >= 0 and max(p.max(), s.max()) <= 1):
-        raise UsageError(f"chance, share: two columns (k,) of numbers from 0 to 1, got {p.shape} and {s.shape}")
-    sided = s != 0.5
-    beyond = (np.sign(s - 0.5) * (p - s))[sided]
-    return Lean(
-        chance=p,
-        share=s,
-        correlation=correlation(p, s, level),
-        mean_bias=_mean(p - s, level),
-        amplification=_mean(beyond, level),
-        level=level,
-    )
-
-
-def _mean(values: Floats, level: float) -> tuple[float, float, float]:
-    if not len(values):
-        return (np.nan, np.nan, np.nan)
-    return (float(values.mean()), *stats.mean_interval(values, level))
-
-
 @check(
-    "fairness.pronouns", title="Pronouns by occupation", needs={"scores", "rows"}, sources=("rudinger2018", "zhao2017")
+    "fairness.pronouns",
+    title="Pronouns by occupation",
+    needs={"scores", "rows"},
+    sources=("rudinger2018", "zhao2017", "spearman1904", "efron1993"),
 )
 def pronouns(
     subject: Subject,
@@ -90,11 +46,17 @@ def pronouns(
 
     For texts whose two classes are pronouns and whose score is the chance of one of them. occupations: words, one of which
     each text holds; texts with none or several of them are left out. shares: the real share of `pronoun` (from 0 to 1) in
-    each, from a labour survey for example; without it, that of the labels of these very texts. Named are, over the occupations, the correlation of mean chance and
-    share; mean_bias, the mean of chance less share; amplification, the mean of how far the chance goes beyond the share
-    towards the majority; and decided_amplification, the same of the decisions: a model that always gives the majority's
-    pronoun carries it to the utmost, however well it knows the shares. Every occupation counts the same, and the
-    intervals take them as a sample of many.
+    each, from a labour survey for example; without it, that of the labels of these very texts. Named are, over the
+    occupations, the correlation of mean chance and share; mean_bias, the mean of chance less share; amplification, the
+    mean of how far the chance goes beyond the share towards the majority; and decided_amplification, the same of the
+    decisions: a model that always gives the majority's pronoun carries it to the utmost, however well it knows the
+    shares. Every occupation counts the same, and the intervals take them as a sample of many.
+
+    Labels of few texts are noisy: a share that is high by chance would look like a majority that the model falls short
+    of, and no model could correlate with the noise. So, without shares, the majority is told by one half of an
+    occupation's texts and the difference by the other, over all splits, and the noise is taken out of the correlation,
+    which is then that with the true shares (None where the shares differ little beyond chance). A right model then stands
+    at 0 and at 1. Where the majority is hard to tell, amplification is drawn towards 0.
 
     A chance that equals the share repeats the world as it is, which is not to say that it ought to. Shares differ from
     country to country and year to year, and "she" and "he" are not everyone's pronouns.
@@ -109,6 +71,7 @@ def pronouns(
         raise NotApplicable("no occupations are named: give occupations, or shares of each")
     score, decision, y = _of(subject, pronoun)
     rows = _rows(texts, names)
+    level = context.confidence
     known = {name: place for name in names if len(place := rows[name])}
     if not known:
         raise DataError(f"occupations: none of {listed(names)} stands alone in a text")
@@ -116,18 +79,23 @@ def pronouns(
     order = sorted(known, key=lambda name: (share[name], name))
     parts = [known[name] for name in order]
     real = np.array([share[name] for name in order])
-    chance = np.array([float(score[part].mean()) for part in parts])
-    found = lean(chance, real, context.confidence)
     where_from = "given" if shares else "of the labels"
-    yield from _measures(
-        found, lean([float(decision[part].mean()) for part in parts], real, context.confidence), where_from
+    found, decided = (
+        _lean([each[part] for part in parts], real, None if shares or y is None else [y[part] for part in parts], level)
+        for each in (score, decision)
     )
-    yield _table(order, score, parts, real, pronoun, where_from, context.confidence)
+    yield from _measures(found, decided, where_from)
+    yield _table(order, score, parts, real, pronoun, where_from, level)
     absent = [name for name in names if name not in known]
     if absent:
         yield Table(
             name="absent", title="Occupations in no text", columns=("occupation",), rows=tuple((n,) for n in absent)
         )
+
+
+def _lean(values: Sequence[Floats | Ints], real: Floats, y: Sequence[Ints] | None, level: float) -> Lean:
+    """Beside given shares (k,), or those of the labels of the same texts."""
+    return lean([float(each.mean()) for each in values], real, level) if y is None else lean_of_labels(values, y, level)
 
 
 def _of(subject: Subject, pronoun: str) -> tuple[Floats, Ints, Ints | None]:
@@ -173,14 +141,19 @@ def _shares(known: Mapping[str, Ints], given: Mapping[str, float] | None, y: Int
 
 
 def _measures(found: Lean, decided: Lean, where_from: str) -> Iterator[Measure]:
-    none = "fewer than two occupations"
+    given = where_from == "given"
+    same = "chances or shares are the same in every occupation"
+    few = "there are fewer than four occupations of two texts, or their chances or shares differ little beyond chance"
+    even = "every share is one half" if given else "no occupation has two texts"
+    apart = "" if given else ", the majority told by other texts than the difference"
+    method = "Fisher z" if given else "jackknife over occupations"
     rows = (
-        ("correlation", found.correlation, "one", "Fisher z", "chances or shares are the same in every occupation"),
-        ("mean_bias", found.mean_bias, "zero", "Student's t", none),
-        ("amplification", found.amplification, "zero", "Student's t", "every share is one half"),
-        ("decided_amplification", decided.amplification, "zero", "Student's t", "every share is one half"),
+        ("correlation", found.correlation, "one", method, same if given else few, "" if given else ", noise taken out"),
+        ("mean_bias", found.mean_bias, "zero", "Student's t", "there is no occupation", ""),
+        ("amplification", found.amplification, "zero", "Student's t", even, apart),
+        ("decided_amplification", decided.amplification, "zero", "Student's t", even, apart),
     )
-    for name, (value, low, high), better, method, why in rows:
+    for name, (value, low, high), better, how, why, more in rows:
         yield measured(
             name,
             value,
@@ -188,8 +161,8 @@ def _measures(found: Lean, decided: Lean, where_from: str) -> Iterator[Measure]:
             where={},
             unit="",
             better=better,  # type: ignore[arg-type]
-            interval=bounded((low, high), found.level, method),
-            note=f"over {len(found.share)} occupations, shares {where_from}",
+            interval=bounded((low, high), found.level, how),
+            note=f"over {len(found.share)} occupations, shares {where_from}{more}",
             why=why,
         )
 

@@ -1,5 +1,6 @@
 """Pronouns by occupation: against figures by hand, and on a world whose chances are known."""
 
+import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,7 +12,8 @@ from subjects import context_of, find
 from audit.core import DataError, Dataset, NotApplicable, Origin, Subject, Table, UsageError, stream
 from audit.data.texts import tokenised
 from audit.data.worlds.occupations import SHARES, occupations
-from audit.fairness.pronouns import lean, pronouns
+from audit.fairness.leans import beyond_majority, lean, lean_of_labels, true_correlation
+from audit.fairness.pronouns import pronouns
 
 LINES = ["the nurse said she", "the nurse said he", "the cook said she", "the cook said he", "the cook said he"]
 SCORES = [0.9, 0.7, 0.3, 0.2, 0.1]
@@ -37,9 +39,13 @@ def test_by_hand():
     evidence = found(subject(), occupations=["nurse", "cook"])
     # chances .8 and .2 beside labels' shares 1/2 and 1/3: the nurse's share is even, and the cook's majority is "he"
     assert find(evidence, "mean_bias").value == pytest.approx(((0.8 - 0.5) + (0.2 - 1 / 3)) / 2)
-    assert find(evidence, "amplification").value == pytest.approx(1 / 3 - 0.2)
-    assert find(evidence, "decided_amplification").value == pytest.approx(1 / 3)
-    assert find(evidence, "correlation").value == pytest.approx(1.0)
+    # one half tells the majority, the other the difference: the nurse's "she" against "he", and the other way about
+    nurse, cook = ((0.7 - 0.0) - (0.9 - 1.0)) / 2, (0.15 + (0.5 - 0.2) + (0.5 - 0.25)) / 3
+    assert cook == pytest.approx((1.0 - 0.3) / 3)  # two texts against one: only two of "he" tell a majority
+    assert find(evidence, "amplification").value == pytest.approx((nurse + cook) / 2)
+    assert find(evidence, "decided_amplification").value == pytest.approx((1 / 2 + 1 / 3) / 2)
+    assert find(evidence, "correlation").value is None
+    assert "fewer than four occupations" in find(evidence, "correlation").note
     table = next(each for each in evidence if isinstance(each, Table))
     assert [(row[0], row[1], row[4], row[5]) for row in table.rows] == [
         ("cook", pytest.approx(0.2), pytest.approx(1 / 3), 3),
@@ -97,9 +103,62 @@ def test_what_is_undefined_has_a_reason():
         measure = find(even, name)
         assert measure.value is None
         assert reason in measure.note
+    single = found(subject(LINES[1:3], (0, 1), SCORES[1:3]), occupations=["nurse", "cook"])
+    assert find(single, "amplification").value is None
+    assert "no occupation has two texts" in find(single, "amplification").note
     one = found(subject(), occupations=["nurse"])
     assert find(one, "mean_bias").value == pytest.approx(0.3)
     assert find(one, "mean_bias").interval is None
+
+
+@pytest.mark.parametrize("n", [2, 5, 8])
+def test_the_mean_over_all_splits_is_that_of_brute_force(n):
+    rng = np.random.default_rng(n)
+    for _ in range(4):
+        p, y = rng.random(n), rng.integers(0, 2, n)
+        ways = [[], []]
+        for turn, first in enumerate((n // 2, n - n // 2)):
+            for told in itertools.combinations(range(n), first):
+                rest = np.delete(np.arange(n), told)
+                ways[turn].append(np.sign(y[list(told)].mean() - 0.5) * (p[rest].mean() - y[rest].mean()))
+        assert beyond_majority(p, y) == pytest.approx(np.mean([np.mean(each) for each in ways]))
+    assert np.isnan(beyond_majority([0.5], [1]))
+
+
+@pytest.mark.parametrize("n", [10, 20, 50])
+def test_intervals_of_a_right_model_hold_that_it_is_right(n):
+    """Labels of n texts of 20 occupations: no amplification, correlation 1; the same texts for both fall short of 0."""
+    rng, share = np.random.default_rng(n), np.linspace(0.1, 0.9, 20)
+    held = {"amplification": 0, "mean_bias": 0, "correlation": 0}
+    apart, same = [], []
+    for _ in range(100):
+        y = (rng.random((n, 20)) < share).T.astype(float)
+        fitted = lean_of_labels(list(np.repeat(share[:, None], n, axis=1)), list(y))
+        for name, truth in (("amplification", 0.0), ("mean_bias", 0.0), ("correlation", 1.0)):
+            _, low, high = getattr(fitted, name)
+            held[name] += low <= truth <= high
+        apart.append(fitted.amplification[0])
+        same.append(lean(share, y.mean(axis=1)).amplification[0])
+    assert min(held.values()) >= 90, held
+    assert abs(np.mean(apart)) < 0.01
+    assert np.mean(same) < -0.005
+
+
+def test_the_correlation_with_the_true_shares_comes_back_from_noisy_labels():
+    """Ten labels an occupation: the plain correlation is too low, the corrected one is not, and its interval holds it."""
+    rng, share = np.random.default_rng(0), np.linspace(0.05, 0.95, 30)
+    chance = np.clip(share + rng.normal(0, 0.2, 30), 0, 1)
+    exact = np.corrcoef(chance, share)[0, 1]
+    found, plain = [], []
+    for _ in range(100):
+        y = (rng.random((10, 30)) < share).T.astype(float)
+        found.append(true_correlation(list(np.repeat(chance[:, None], 10, axis=1)), list(y)))
+        plain.append(np.corrcoef(chance, y.mean(axis=1))[0, 1])
+    value, low, high = np.array(found).T
+    assert abs(np.mean(value) - exact) < 0.02
+    assert exact - np.mean(plain) > 0.04
+    assert np.mean((low <= exact) & (exact <= high)) >= 0.9
+    assert np.isnan(true_correlation([np.array([0.4, 0.6])] * 5, [np.array([0.0, 1.0])] * 5)).all()
 
 
 def test_what_it_is_not_for():
