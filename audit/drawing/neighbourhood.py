@@ -16,6 +16,8 @@ from audit.drawing.svg import WIDTH, short
 
 MOST = 60  # nodes that are drawn
 MIDDLE, REACH = (WIDTH / 2, 148.0), 132.0
+COLUMNS = 5  # that are read, the value last
+FARTHEST = 40  # steps away that a ring can be drawn for
 NAMED = 6  # of the nodes that move most, the number beside the mark
 LEAST, LARGEST = 2.6, 8.5  # radius of a mark
 THIN, THICK = 0.5, 5.0  # breadth of a tie
@@ -33,16 +35,19 @@ class _Node:
 
 def neighbourhood(table: Table) -> Markup:
     """Columns node, tied to, hops, group, value, SE: a row a node (tied to nothing), the asked one first, and a row a tie."""
+    if len(table.columns) < COLUMNS:
+        return Markup("")
     nodes = {
-        str(row[0]): _Node(hops=int(number(row[2]) or 0), group=str(row[3] or ""), value=number(row[4]))
+        str(row[0]): _Node(hops=_steps(row[2]), group=str(row[3] or ""), value=number(row[4]))
         for row in table.rows
         if row[1] is None
     }
     nodes = dict(list(nodes.items())[:MOST])
     ties = [(str(row[0]), str(row[1]), number(row[4])) for row in table.rows if row[1] is not None]
     ties = [tie for tie in ties if tie[0] in nodes and tie[1] in nodes]
-    if len(nodes) < 2:
-        return Markup("")
+    steps = {each.hops for each in nodes.values()}
+    if len(nodes) < 2 or 0 not in steps or not steps <= set(range(FARTHEST + 1)):
+        return Markup("")  # nobody around, nobody in the middle, or places that are none
     places = _places(nodes, ties)
     groups = sorted({each.group for each in nodes.values() if each.group})
     parts = [_rings(max(each.hops for each in nodes.values()))]
@@ -50,6 +55,12 @@ def neighbourhood(table: Table) -> Markup:
     parts += _marks(nodes, places, groups)
     legend, height = _legend(groups)
     return svg.frame(height, table.title, _told(nodes, ties), "".join(parts) + legend, "neighbourhood")
+
+
+def _steps(content: Cell) -> int:
+    """Whole steps from the node in the middle, -1 for what is no such number."""
+    found = number(content)
+    return int(found) if found is not None and 0 <= found <= FARTHEST else -1
 
 
 def _rings(last: int) -> str:

@@ -137,6 +137,8 @@ def _swarm(points: Sequence[tuple[float, float | None]], middle: float, at: svg.
 def pushes_down(table: Table) -> bool:
     """Whether a waterfall, a text or a time line has a value below 0: shares of attention have none, and need no key."""
     place = attributed(table) if table.view in ("timeline", "neighbourhood") else 1 if table.view == "tokens" else 2
+    if place is None:
+        return False
     return any((number(row[place]) or 0.0) < 0 for row in table.rows)
 
 

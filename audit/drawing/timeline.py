@@ -20,14 +20,17 @@ LANE, BARS = 28, 64  # heights
 Values = Sequence[float | None]
 
 
-def attributed(table: Table) -> int:
-    """The place of the attribution among the columns: before the last one that holds standard errors."""
-    return max(k for k, name in enumerate(table.columns) if name == "SE" or name.endswith(" SE")) - 1
+def attributed(table: Table) -> int | None:
+    """The place of the attribution among the columns: before the last one of standard errors; None without such a pair."""
+    errors = [k for k, name in enumerate(table.columns) if name == "SE" or name.endswith(" SE")]
+    return errors[-1] - 1 if errors and errors[-1] > 1 else None
 
 
 def timeline(table: Table) -> Markup:
     """Columns step, the columns of the sequence, value, SE: a row a step or window, in the order of time."""
     place = attributed(table)
+    if place is None:
+        return Markup("")
     moved = [number(row[place]) for row in table.rows]
     if all(value is None for value in moved):
         return Markup("")

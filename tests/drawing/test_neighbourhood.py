@@ -11,7 +11,7 @@ from audit.core import RunSpec, Spec, Table
 from audit.data.graphs import graph
 from audit.data.worlds.lending_network import lending_network
 from audit.drawing.notebook import drawing
-from audit.drawing.pictures import draw
+from audit.drawing.pictures import draw, pushes_down
 from audit.explain.games import game
 from audit.explain.graph_views import MOST, around
 from audit.explain.shapley import shapley
@@ -88,6 +88,16 @@ def test_broader_ties_and_larger_marks_move_more():
     assert marks["down"] < marks["up"]
     assert len(re.findall('class="up tie"', markup)) == 1
     assert str(draw(replace(table, rows=table.rows[:1]))) == ""  # nobody around
+
+
+@pytest.mark.parametrize("hops", [1, -1, 1e9, "far", True])
+def test_a_table_from_elsewhere_without_a_node_in_the_middle_is_not_drawn(hops):
+    rows = (("node 0", None, hops, "", 0.2, None), ("node 1", None, 1, "", 0.4, None))
+    columns = ("node", "tied to", "hops", "group", "value", "SE")
+    odd = Table(name="case", title="t", columns=columns, rows=rows, view="neighbourhood")
+    assert str(draw(odd)) == ""
+    assert str(draw(replace(odd, columns=columns[:2], rows=tuple(row[:2] for row in rows)))) == ""
+    assert not pushes_down(replace(odd, columns=columns[:5], rows=tuple(row[:5] for row in rows)))
 
 
 def test_large_neighbourhoods_are_cut_to_those_that_move_most(found):

@@ -92,6 +92,14 @@ def test_nothing_is_drawn_where_nothing_is_known():
     assert not [p for p in still.iter("path") if p.get("class") in ("up", "down")]
 
 
+@pytest.mark.parametrize("columns", [("step", "value"), ("SE", "value"), ("value", "SE"), ("step", "value SEX")])
+def test_a_table_from_elsewhere_without_standard_errors_is_not_drawn(columns):
+    odd = table([("step 0", -0.5), ("step 1", 0.5)], columns)
+    assert attributed(odd) is None
+    assert pictures.draw(odd) == ""
+    assert not pictures.pushes_down(odd)
+
+
 @pytest.fixture(scope="module")
 def told():
     """Sequences of two lengths and a model that reads the pulse of the second step alone."""
