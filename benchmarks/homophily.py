@@ -1,6 +1,7 @@
 """How the gap of a graph network grows with homophily, in the lending network: python -m benchmarks homophily [--quick]."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +16,15 @@ FAMILIES = ("gcn", "gat", "gin")
 ROWS, UNSEEN = 2000, 4000
 
 
-def gaps(world: LendingNetwork, family: str, seeds: int, *, rows: int = ROWS, unseen: int = UNSEEN) -> Floats:
+def gaps(
+    world: LendingNetwork, family: str, seeds: int, *, rows: int = ROWS, unseen: int = UNSEEN, **options: Any
+) -> Floats:
     """The gap (seeds,) in shares of yes between west and east, of networks trained and judged on draws of their own."""
     found = []
     for seed in range(seeds):
         data = world.draw(rows, stream(seed, "homophily.training"))
         other = world.draw(unseen, stream(seed, "homophily.unseen"))
-        model = trained(family, data, Spec(run=RunSpec(device="cpu", threads=1)), seed=seed)
+        model = trained(family, data, Spec(run=RunSpec(device="cpu", threads=1)), seed=seed, options=options)
         found.append(gap(other, model.predict(other.inputs) >= 0.5))
     return np.array(found)
 

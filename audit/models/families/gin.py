@@ -73,12 +73,13 @@ def gin(
     dropout: float = 0.0,
     epochs: int = 100,
     rate: float = 0.01,
-    weight_decay: float = 0.02,
+    weight_decay: float = 0.05,
 ) -> GIN:
     """Two steps that add up what a node's neighbours hold, through perceptrons of `hidden` units, trained on one graph.
 
-    labelled: how many rows' labels are used, drawn from the seed; the other nodes lend their features and ties. Sums learn
-    by heart what means smooth away, so it takes more of them. dropout: of what the last layer reads. Every one of the epochs is a step of Adam on the whole graph. The paper reads whole
+    labelled: how many rows' labels are used, drawn from the seed; where there are more rows, the others lend their features
+    and ties. dropout: of what the last layer reads. weight_decay: sums learn by heart what means smooth away, so it is large.
+    Every one of the epochs is a step of Adam on the whole graph. The paper reads whole
     graphs by the sum over nodes; here each node is read by itself. Raises UsageError, DataError, and ModelError without
     torch_geometric.
     """
