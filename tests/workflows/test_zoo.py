@@ -1,12 +1,14 @@
 """The zoo's commands, on a family that trains in a moment."""
 
 import json
+import sys
 
 import pytest
 
 from audit import cli, codec, registry
-from audit.core import UsageError
+from audit.core import RunSpec, Table, UsageError
 from audit.workflows import commands, zoo
+from audit.workflows.compare import compare
 
 QUICK = ["--training", "1500", "--rows", "400"]
 
@@ -139,3 +141,39 @@ def test_the_list_tells_paper_world_parameters_and_offers(capsys):
     assert "credit" in mlp
     assert "gradients" in mlp
     assert "4,737" in mlp
+
+
+def test_a_missing_extra_leaves_the_other_families_alone(monkeypatch, tmp_path, capsys):
+    families = {id: registry.entries("families")[id] for id in ("bert", "gcn", "neuron")}
+    monkeypatch.setattr(
+        registry, "entries", lambda kind, known=registry.entries: families if kind == "families" else known(kind)
+    )
+    for package in ("transformers", "torch_geometric", "torch_geometric.nn"):
+        monkeypatch.setitem(sys.modules, package, None)
+    rows = {row[0]: row for row in zoo.listing()}
+    assert "pip install 'neural-audit[transformers]'" in rows["bert"][-1]
+    assert "pip install 'neural-audit[geometric]'" in rows["gcn"][-1]
+    assert rows["neuron"][4] > 0
+    done = commands.zoo_train(
+        commands.wishes([], everything=True),
+        tmp_path,
+        rows=300,
+        audited=100,
+        run=RunSpec(device="cpu", threads=1),
+        quiet=True,
+    )
+    said = capsys.readouterr()
+    assert done in (0, 1)
+    assert "neuron" in said.out
+    assert "bert was left out" in said.err
+    assert "gcn was left out" in said.err
+
+
+def test_a_comparison_tells_how_to_repeat_it_and_what_it_left_out(tmp_path):
+    wishes = [zoo.named("skip_gram:epochs=1"), zoo.named('skip_gram:epochs=1,debias="hard"')]
+    report, sides = compare(wishes, rows=150, training=300, run=RunSpec(device="cpu", threads=1))
+    assert report.environment.command.endswith("--rows 150 --training 300")
+    assert report.not_tested
+    table = next(piece for piece in report.outcomes[0].evidence if isinstance(piece, Table))
+    assert "association effect" in table.columns
+    assert len(sides) == 2
