@@ -94,6 +94,15 @@ class NodeForm:
         around = np.stack([self.around(x, step[:, k]) for k in range(step.shape[1])], axis=1)
         return np.asarray((step * self.own + around * self.neighbours)[x.targets])
 
+    # Of features that add up a Shapley value, the effect of taking one away and an integrated gradient are the same.
+    shapley_truth = feature_truth
+    occlusion_truth = feature_truth
+    gradients_truth = feature_truth
+
+    def slopes(self, x: Graphs) -> Floats | None:
+        """None: a feature stands in many nodes, each with a gradient of its own."""
+        return None
+
     def node_truth(self, x: Graphs, row: int, baseline: Floats) -> Floats:
         """What each node (nodes,) adds to one row's logit by its features, where those taken away are the baseline's (d,)."""
         target = int(x.targets[row])

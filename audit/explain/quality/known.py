@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from audit.core import Floats, Ints
+from audit.data.graphs import Graphs
 from audit.data.series import Series
 from audit.data.tabular import Tabular
 from audit.data.texts import Texts
@@ -34,8 +35,12 @@ class Frame:
 
 
 def frames(game: Game) -> Iterator[Frame]:
-    """The rows of a game by what fills them in: of a table all at once, of other inputs one by one."""
+    """The rows of a game by what fills them in: of a table and of a graph all at once, of other inputs one by one."""
     masker, inputs = game.masker, game.masker.inputs
+    if isinstance(inputs, Graphs):
+        centre = masker.centre  # type: ignore[attr-defined]
+        yield Frame(rows=np.arange(len(inputs)), x=inputs, fills=centre, start=centre, starts=centre[None])
+        return
     if isinstance(inputs, Tabular):
         behind = masker.rows.values  # type: ignore[attr-defined]
         everyone = np.arange(len(inputs))
@@ -104,7 +109,8 @@ def known(form: Explained, game: Game, id: str) -> Floats | None:
     """What an explainer is meant to find (n, most players), NaN where a row has fewer; None where nothing settles it.
 
     Of forms that add up over elements the sum over what a player holds is its Shapley value, its gradient along a path,
-    and its effect when it is taken away.
+    and its effect when it is taken away. Of a graph the players are features, as `game_of` has them; raises NotApplicable
+    for ties and nodes.
     """
     if id not in TRUTHS:
         return None

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from audit.core import Cell, Context, Evidence, Floats, Measure, NotApplicable, Subject, Table, UsageError
-from audit.data.worlds.additive import LinearForm, TokenForm
+from audit.data.worlds.additive import LinearForm, NodeForm, TokenForm
 from audit.data.worlds.base import Explained
 from audit.data.worlds.forms import LogisticForm, RuleForm
 from audit.data.worlds.matching import MatchForm
@@ -39,8 +39,8 @@ def truth(
 
     On a planted world the model's weights are set, so Shapley values, path gradients and slopes of its log-odds are
     known in closed form; where the log-odds jump, as those of rules do, there is no truth of gradients. Of pictures,
-    sequences and texts the truth of a part is the sum over what it holds, under the filling that was used. Each explainer
-    is compared with what it itself is meant to find: the mean absolute error, the same as a share of the mean absolute truth, and the share of attributions whose interval (from its stated standard
+    sequences and texts the truth of a part is the sum over what it holds, under the filling that was used; of a
+    graph the players are features, each taken away in every node around. Each explainer is compared with what it itself is meant to find: the mean absolute error, the same as a share of the mean absolute truth, and the share of attributions whose interval (from its stated standard
     errors) holds the truth. Shapley values with drawn background rows are there for the last, found `repeats` times: on
     few players the others are exact. For every explainer, whatever it is meant to find, also how its ranking agrees with the ranking
     by true Shapley values.
@@ -85,7 +85,7 @@ def _form(subject: Subject) -> Explained:
     from audit.models.adapters.oracle import form_of
 
     form = form_of(model)
-    if not isinstance(form, LogisticForm | RuleForm | LinearForm | TokenForm | MatchForm):
+    if not isinstance(form, LogisticForm | RuleForm | LinearForm | TokenForm | NodeForm | MatchForm):
         raise NotApplicable(f"no closed form says what parts of {type(inputs).__name__} are worth to this oracle")
     return form
 

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from audit.core import Dataset, ModelError, Offer, Spec
+from audit.data.graphs import Graphs
 from audit.data.rules import Rules
 from audit.data.worlds import base
 from audit.data.worlds.additive import LinearForm, NodeForm, TokenForm
 from audit.data.worlds.base import planted
 from audit.data.worlds.forms import LogisticForm, RuleForm
 from audit.data.worlds.matching import MatchForm
+from audit.models.adapters.geometric import GeometricModel
 from audit.models.adapters.torch import TorchModel, with_facts, wrap
 from audit.models.matching import Matched, MatchedModel
 from audit.registry import adapter
@@ -218,6 +220,9 @@ def oracle(spec: Spec, dataset: Dataset) -> TorchModel:
     logits = replace(spec, model=replace(spec.model, output="logit", classes=()))
     model = wrap(module(form), dataset, logits)
     kind = {RuleForm: RuledModel, MatchForm: MatchedModel}.get(type(form))
+    parts = {each.name: getattr(model, each.name) for each in fields(model)}
     if kind is not None:
-        model = kind(**{each.name: getattr(model, each.name) for each in fields(model)})
+        model = kind(**parts)
+    elif isinstance(dataset.inputs, Graphs):
+        model = GeometricModel(**parts, graphs=dataset.inputs)
     return with_facts(model, family="oracle", kind="oracle", name=f"oracle of the world {spec.data.world!r}")
