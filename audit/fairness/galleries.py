@@ -12,7 +12,9 @@ from audit import stats
 from audit.core import Codes, Context, Floats, Ints
 from audit.fairness import parts
 from audit.fairness.parts import Rows
-from audit.fairness.ranking import ndkl, skew
+from audit.fairness.ranking import skew
+
+BLOCK = 2**21  # numbers held at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,19 +29,70 @@ class Gallery:
     rows: Rows
     captions: tuple[str, ...]
 
+    @property
+    def sizes(self) -> Ints:
+        """Pictures (g,) of each group."""
+        return np.bincount(self.code, minlength=len(self.rows.groups))
+
     def figures(self, k: Sequence[int], places: Ints | None = None) -> dict[str, Floats]:
-        """Every figure of these pictures (n,), by default of all: skew (m, k, g), ndkl (m,) and associations (m, g)."""
+        """What is drawn again, of these pictures (n,), by default of all: skew (m, k, g) and associations (m, g)."""
         scores, code = (self.scores, self.code) if places is None else (self.scores[places], self.code[places])
         codes = Codes(values=code, levels=tuple(map(str, range(len(self.rows.groups)))))
         difference, effect = _associations(scores, code, len(self.rows.groups))
         skews = [[skew(each, min(at, len(code)), sensitive_features=codes) for at in k] for each in scores.T]
         return {
             "skew": np.array(skews).reshape(len(self.captions), len(k), -1),
-            "ndkl": np.array([ndkl(each, sensitive_features=codes) for each in scores.T]),
             "association": difference.T,
             "relative_association": (difference - difference.mean(axis=1, keepdims=True)).T,
             "effect_size": effect.T,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """The order (m, n) of the pictures for each caption; the block of equal scores at each place is start to end (m, n)."""
+
+    order: Ints
+    start: Ints
+    end: Ints
+
+    def figures(self, code: Ints, groups: int, k: Sequence[int]) -> dict[str, Floats]:
+        """For groups (n,) of the pictures: share (m, k, g) at the top, max_skew (m, k) and ndkl (m,) (geyik2019).
+
+        Pictures with equal scores share their places.
+        """
+        m, n = self.order.shape
+        step = max(1, BLOCK // (n * max(1, groups)))
+        whole = np.bincount(code, minlength=groups) / n
+        found = [self._some(slice(at, at + step), code, whole, k) for at in range(0, m, step)]
+        share, divergence = (np.concatenate(each) for each in zip(*found, strict=True))
+        ratio = np.where(whole > 0.0, stats.divide(share, whole, 0.0), np.nan)
+        skews = np.log(ratio, out=np.where(np.isnan(ratio), np.nan, -np.inf), where=ratio > 0.0)
+        return {"share": share, "max_skew": largest(skews), "ndkl": divergence}
+
+    def _some(self, rows: slice, code: Ints, whole: Floats, k: Sequence[int]) -> tuple[Floats, Floats]:
+        start, end, n = self.start[rows, None], self.end[rows, None], len(code)
+        at = np.arange(1, n + 1)
+        inside = code[self.order[rows]][:, None] == np.arange(len(whole))[:, None]
+        count = np.concatenate([np.zeros((*inside.shape[:2], 1)), np.cumsum(inside, axis=2)], axis=2)
+        below, above = (np.take_along_axis(count, place, axis=2) for place in (start, end))
+        share = (below + (at - start) / (end - start) * (above - below)) / at
+        terms = share * np.log(stats.divide(share, whole[:, None], 1.0), out=np.zeros(share.shape), where=share > 0.0)
+        weight = 1.0 / np.log2(at + 1.0)
+        divergence = np.maximum(terms.sum(axis=1) @ weight / weight.sum(), 0.0)
+        return np.moveaxis(share[:, :, [min(top, n) - 1 for top in k]], 1, 2), divergence
+
+
+def orders(scores: Floats) -> Orders:
+    """The orders of pictures by their scores (n, m) for each caption, highest first."""
+    order = np.argsort(-scores.T, axis=1, kind="stable")
+    ranked, n = np.take_along_axis(scores.T, order, axis=1), scores.shape[0]
+    new = np.concatenate([np.ones((len(ranked), 1), dtype=bool), ranked[:, 1:] != ranked[:, :-1]], axis=1)
+    place = np.arange(n)
+    start = np.maximum.accumulate(np.where(new, place, 0), axis=1)
+    last = np.concatenate([new[:, 1:], np.ones((len(ranked), 1), dtype=bool)], axis=1)
+    end = np.minimum.accumulate(np.where(last, place + 1, n)[:, ::-1], axis=1)[:, ::-1]
+    return Orders(order=order, start=start, end=end)
 
 
 def match_association(scores: Floats, *, sensitive_features: Any) -> tuple[Floats, Floats]:
@@ -69,12 +122,17 @@ def gallery(rows: Rows, scores: Floats, captions: tuple[str, ...]) -> Gallery:
     return Gallery(scores=scores[order], code=rows.code[order], rows=rows, captions=captions)
 
 
-def chances(shown: Gallery, found: Floats, context: Context, permutations: int) -> Floats:
-    """The share (m, g) of random orders of the groups whose association is as large, either way (phipson2010)."""
-    groups = len(shown.rows.groups)
-    turns = context.track(range(permutations), "random orders of the groups")
-    null = [_associations(shown.scores, context.rng.permutation(shown.code), groups)[0].T for _ in turns]
-    return stats.permutation_p(np.abs(found), np.abs(null))
+def at_random(
+    shown: Gallery, ranked: Orders, k: Sequence[int], context: Context, permutations: int
+) -> dict[str, Floats]:
+    """What random orders of the groups give: max_skew (r, m, k), ndkl (r, m) and association (r, m, g)."""
+    groups, drawn = len(shown.rows.groups), []
+    for _ in context.track(range(permutations), "random orders of the groups"):
+        code = context.rng.permutation(shown.code)
+        figures = ranked.figures(code, groups, k)
+        drawn.append((figures["max_skew"], figures["ndkl"], _associations(shown.scores, code, groups)[0].T))
+    found = zip(*drawn, strict=True)
+    return dict(zip(("max_skew", "ndkl", "association"), map(np.stack, found), strict=True))
 
 
 def largest(skews: Floats) -> Floats:

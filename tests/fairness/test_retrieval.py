@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import scipy.stats
 from subjects import context_of, find
 
 from audit import codec
@@ -14,7 +15,9 @@ from audit.data.captioned import Captioned
 from audit.data.images import Images
 from audit.data.texts import tokenised
 from audit.data.worlds.captions import CAPTIONS, OCCUPATIONS, captions
-from audit.fairness.galleries import match_association
+from audit.fairness import galleries
+from audit.fairness.galleries import match_association, orders
+from audit.fairness.ranking import ndkl, skew
 from audit.fairness.retrieval import retrieval
 from audit.models.adapters.oracle import oracle
 from audit.subject import assemble
@@ -57,6 +60,23 @@ def evidence(of_the_world):
     return list(retrieval(of_the_world[1], context_of(), replicates=100, permutations=99))
 
 
+def spreads(world):
+    """The standard deviations of the largest skew of the first 100 and of ndkl between galleries, by occupation."""
+    spec = codec.spec_from_toml('[model]\nkind = "oracle"\n[data]\nworld = "captions"\n')
+    found = []
+    for seed in range(10, 22):
+        data = world.draw(1000, np.random.default_rng(seed))
+        texts = tokenised(CAPTIONS, data.inputs.texts.vocabulary)
+        scores = oracle(spec, data).match(data.inputs.images, texts)
+        codes = data.groups["tone"]
+        skews = [skew(each, 100, sensitive_features=codes).max() for each in scores.T]
+        found.append((skews, [ndkl(each, sensitive_features=codes) for each in scores.T]))
+    each = np.std(found, axis=0, ddof=1)
+    return {
+        name: dict(zip(OCCUPATIONS, row, strict=True)) for name, row in zip(("max_skew", "ndkl"), each, strict=True)
+    }
+
+
 def test_hand_counts():
     scores = np.array([[6.0, 0.0], [5.0, 1.0], [4.0, 2.0], [3.0, 3.0], [2.0, 4.0], [1.0, 5.0]])
     groups = [0, 0, 1, 0, 1, 1]  # for "t0" the order is a a b a b b, for "t1" b b a b a a
@@ -66,7 +86,13 @@ def test_hand_counts():
     assert "nobody" in find(found, "skew@2", caption="t0", g="b").note
     assert find(found, "skew@3", caption="t0", g="b").value == pytest.approx(math.log((1 / 3) / 0.5))
     assert find(found, "max_skew@3", caption="t1", g="*").value == pytest.approx(math.log((2 / 3) / 0.5))
-    assert find(found, "max_skew@3", caption="t1", g="*").note == "of b"
+    assert find(found, "max_skew@3", caption="t1", g="*").note.startswith("of b; random orders give")
+    share = find(found, "share@2", caption="t0", g="b")
+    assert (share.value, share.n, share.note) == (0.0, 2, "of all pictures 0.500")
+    assert (share.interval.low, share.interval.high) == pytest.approx(
+        tuple(scipy.stats.binomtest(0, 2).proportion_ci(method="wilson"))
+    )
+    assert find(found, "share@3", caption="t0", g="b").value == pytest.approx(1 / 3)
     assert find(found, "mean_max_skew@3", g="*").value == pytest.approx(math.log((2 / 3) / 0.5))
     total, weights = 0.0, 0.0
     for i, a in enumerate((1, 2, 2, 3, 3, 3), 1):
@@ -74,6 +100,10 @@ def test_hand_counts():
         total, weights = total + divergence / math.log2(i + 1), weights + 1 / math.log2(i + 1)
     assert find(found, "ndkl", caption="t0", g="*").value == pytest.approx(total / weights)
     assert find(found, "mean_ndkl", g="*").value == pytest.approx(total / weights)
+    top = [max(ones, 3 - ones) / 3 for ones in (sum(part) for part in itertools.permutations([0, 0, 0, 1, 1, 1], 3))]
+    chance = find(found, "mean_max_skew@3_expected_by_chance", g="*")
+    assert chance.value == pytest.approx(np.mean(np.log(np.array(top) / 0.5)), abs=0.03)
+    assert find(found, "max_skew@3_p_value", caption="t0", g="*").value == 1.0  # every order has two of three, or more
     difference = (6 + 5 + 3) / 3 - (4 + 2 + 1) / 3
     assert find(found, "association", caption="t0", g="a").value == pytest.approx(difference)
     assert find(found, "association", caption="t1", g="a").value == pytest.approx(-difference)
@@ -106,8 +136,46 @@ def test_pictures_in_random_order_show_nothing():
     assert np.mean(inside) > 0.85
 
 
+def test_orders_with_ties_and_without_give_the_figures_of_rankings(monkeypatch):
+    """Against the measures of one list, whole and one caption at a time; several scores are equal."""
+    rng = np.random.default_rng(6)
+    scores, code = rng.standard_normal((40, 5)), rng.integers(0, 3, 40)
+    scores[:, 1:4] = np.round(scores[:, 1:4])
+    scores[:, 4] = 0.0
+    codes = Codes(values=code, levels=("a", "b", "c", "d"))
+    for block in (galleries.BLOCK, 1):
+        monkeypatch.setattr(galleries, "BLOCK", block)
+        found = orders(scores).figures(code, 4, (3, 7, 90))
+        for place in range(5):
+            assert found["ndkl"][place] == pytest.approx(ndkl(scores[:, place], sensitive_features=codes), abs=1e-12)
+            for at, top in enumerate((3, 7)):
+                skews = skew(scores[:, place], top, sensitive_features=codes)[:3]
+                assert found["max_skew"][place, at] == pytest.approx(skews.max())
+                whole = np.bincount(code, minlength=3) / 40
+                np.testing.assert_allclose(found["share"][place, at, :3], np.exp(skews) * whole)
+
+
+def test_random_scores_are_no_more_skewed_than_chance():
+    """Sixty small galleries: p values are as rare as they say, expectations meet the figures, shares are held."""
+    rng, p, excess, held = np.random.default_rng(9), [], [], []
+    for _ in range(60):
+        scores, groups = rng.standard_normal((50, 2)), rng.permutation(np.repeat([0, 1], [20, 30]))
+        found = list(retrieval(by_hand(scores, groups), context_of(), k=(10,), replicates=0, permutations=39))
+        for name in ("mean_max_skew@10", "mean_ndkl"):
+            one = find(found, name, g="*")
+            assert one.interval is None
+            p.append(find(found, f"{name}_p_value", g="*").value)
+            excess.append(one.value - find(found, f"{name}_expected_by_chance", g="*").value)
+        shares = [(e, {"a": 0.4, "b": 0.6}[e.where["g"]]) for e in found if e.name == "share@10"]
+        held += [e.interval.low <= whole <= e.interval.high for e, whole in shares]
+    assert np.mean(np.array(p) <= 0.05) <= 0.12
+    assert 0.35 < np.mean(np.array(p) <= 0.5) < 0.65
+    assert abs(np.mean(excess)) < 4 * np.std(excess) / np.sqrt(60)
+    assert np.mean(held) >= 0.9
+
+
 def test_the_truth_of_the_captions_world_is_recovered(of_the_world, evidence):
-    truth = of_the_world[0].truth()
+    truth, errors = of_the_world[0].truth(), spreads(of_the_world[0])
     for caption, name in zip(CAPTIONS, OCCUPATIONS, strict=True):
         step = truth[f"pmi.dark.{name}"] - truth[f"pmi.light.{name}"]
         assert find(evidence, "association", caption=caption, tone="dark").value == pytest.approx(step, abs=1e-9)
@@ -116,8 +184,12 @@ def test_the_truth_of_the_captions_world_is_recovered(of_the_world, evidence):
         assert find(evidence, "p_value", caption=caption, tone="dark").value == pytest.approx(1 / 100)
         for measure, exact in (("max_skew@100", "max_skew"), ("ndkl", "ndkl")):
             one = find(evidence, measure, caption=caption, tone="*")
-            error = (one.interval.high - one.interval.low) / 2 / 1.96
-            assert abs(one.value - truth[f"{exact}.{name}"]) < 4 * error
+            assert abs(one.value - truth[f"{exact}.{name}"]) < 4 * errors[exact][name]
+            assert find(evidence, f"{measure}_p_value", caption=caption, tone="*").value <= 0.05
+    for name in ("mean_max_skew@100", "mean_ndkl"):
+        chance = find(evidence, f"{name}_expected_by_chance", tone="*")
+        assert chance.interval.low < chance.value < chance.interval.high < find(evidence, name, tone="*").value
+        assert find(evidence, f"{name}_p_value", tone="*").value == pytest.approx(1 / 100)
 
 
 def test_blind_to_the_order_of_rows(of_the_world, evidence):
