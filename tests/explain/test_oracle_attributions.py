@@ -87,7 +87,7 @@ def test_rules_have_no_gradients_and_say_so():
     leaf, forward = model.attribution_point(draw.inputs)
     with pytest.raises(MissingOffer, match="no gradient reaches the inputs"):
         forward(leaf)
-    with pytest.raises(ModelError, match="must be one of LogisticForm, RuleForm, .*got int"):
+    with pytest.raises(ModelError, match=r"must be one of LogisticForm, RuleForm, .*got int"):
         module(3)
 
 
