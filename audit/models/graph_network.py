@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audit.core import DataError, Dataset, ModelError, UsageError
+from audit.core import DataError, Dataset, MissingExtra, UsageError
 from audit.data.graphs import Graphs
 from audit.models.encoding import inputs_of, labels_of, outputs_of
 from audit.models.family_model import Reference
@@ -24,13 +24,13 @@ STEPS = 50  # of Newton's method, for the two numbers of `Expecting`
 
 
 def convolutions(family: str) -> ModuleType:
-    """The layers of torch_geometric; raises ModelError where it is not installed."""
+    """The layers of torch_geometric; raises MissingExtra where it is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # it compiles parts of itself in torch's old way
             return importlib.import_module("torch_geometric.nn")
     except ImportError as error:
-        raise ModelError(
+        raise MissingExtra(
             f"{family} is built of torch_geometric, which is not installed: pip install 'neural-audit[{EXTRA}]' ({error})"
         ) from error
 
