@@ -170,7 +170,8 @@ def attention_raw(
 def attention_rollout(game: Game, *, residual: bool = True, query: Query | None = None, seed: int = 0) -> Attribution:
     """The weights of all layers multiplied, so that they lead back to the inputs; see `rollout` and `attention_raw`.
 
-    residual: half of each layer's mixing is the token itself, which stands for the connection around the layer. query: the
+    residual: half of each layer's mixing is the token itself, which stands for the connection around the layer; layers of
+    a graph attention network have none, there False is what they did (of a graph the players must be nodes). query: the
     token whose reading is told, as in `attention_raw`. The values are shares of where the model looked, no proof of what
     moved its answer.
     """

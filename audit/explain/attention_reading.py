@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audit.core import Floats, Ints, MissingOffer, UsageError
+from audit.data.graphs import Graphs
 from audit.data.images import Images
+from audit.explain.attention_nodes import weights_of_nodes
 from audit.explain.attention_places import Query, checked, laid_out, real, seen_query, starts, supported, tokens_of
 from audit.explain.attribution import Attribution, attribution
 from audit.explain.games import Game, counted, value_table
@@ -42,24 +44,20 @@ def explained(
     if not len(game):
         raise UsageError(f"{method} needs at least one input, got none")
     asked, counter = counted(game)
-    model: Any = asked.model
-    inputs, chosen = supported(game.masker.inputs), checked(query)
-    if chosen is None:
-        chosen = query_of(asked)
-    parts = []
-    for rows in blocks(inputs):
-        some = inputs.take(rows)
-        found = model.attention_gradients(some, game.targets[rows]) if gradients else model.attentions(some)
-        place = layer if -len(found.layers) <= layer < len(found.layers) else -1
-        start = starts(some, found.layers[place].shape[-2], chosen)
-        parts.append(laid_out(some, make(found, start, some), chosen))
+    chosen: Query
+    if isinstance(game.masker.inputs, Graphs) and not gradients:
+        chosen, where = "first", "the node itself"
+        values = weights_of_nodes(asked, make, checked(query))
+    else:
+        values, chosen = _weights_of_tokens(asked, make, query, gradients=gradients, layer=layer)
+        where = f"token {chosen + 1}" if isinstance(chosen, int) else _WORDS[chosen]
     base, outputs = ends(asked)
     return attribution(
         game,
-        game.masker.pool(np.concatenate(parts)),
+        values,
         base=base,
         outputs=outputs,
-        method=f"{method}, read from {f'token {chosen + 1}' if isinstance(chosen, int) else _WORDS[chosen]}",
+        method=f"{method}, read from {where}",
         params={**params, "query": chosen},
         seed=seed,
         evaluations=counter.evaluations,
@@ -67,6 +65,24 @@ def explained(
         complete=False,
         note="attention shows where the model looked, not why it answered so; the values do not add up to the output",
     )
+
+
+def _weights_of_tokens(
+    game: Game, make: Make, query: Query | None, *, gradients: bool, layer: int
+) -> tuple[Floats, Query]:
+    """The weights (n, most players) of tokens, summed over what each player holds, and where they are read from."""
+    model: Any = game.model
+    inputs, chosen = supported(game.masker.inputs), checked(query)
+    if chosen is None:
+        chosen = query_of(game)
+    parts = []
+    for rows in blocks(inputs):
+        some = inputs.take(rows)
+        found = model.attention_gradients(some, game.targets[rows]) if gradients else model.attentions(some)
+        place = layer if -len(found.layers) <= layer < len(found.layers) else -1
+        start = starts(some, found.layers[place].shape[-2], chosen)
+        parts.append(laid_out(some, make(found, start, some), chosen))
+    return game.masker.pool(np.concatenate(parts)), chosen
 
 
 def query_of(game: Game) -> Query:

@@ -19,8 +19,9 @@ from audit.data.tabular import Tabular
 from audit.data.texts import UNKNOWN, Texts, tokenised
 from audit.models.adapters.torch import TorchModel
 from audit.models.arrangement import Arrangement, arranged
+from audit.models.attentions import Attentions
 from audit.models.kinds import agree, blank
-from audit.models.linking import edges_between, linked
+from audit.models.linking import attended, edges_between, linked
 from audit.models.matching import both
 
 
@@ -188,6 +189,10 @@ class FamilyModel(TorchModel):
             ids = self.tensor(texts)
             parts = [module.match(self.tensor(pictures.take(rows)), ids).double().cpu().numpy() for rows in blocks]
         return np.concatenate(parts) if parts else np.empty((0, len(texts)))
+
+    def attentions(self, inputs: Any) -> Attentions:
+        """The attention weights that the module uses on inputs; of a graph by module.attention(x, edges), see `attended`."""
+        return attended(self, inputs) if isinstance(inputs, Graphs) else TorchModel.attentions(self, inputs)
 
     def edges(self) -> Ints:
         """The ties (m, 2) between the nodes that are asked about, as row numbers."""

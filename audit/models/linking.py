@@ -1,14 +1,15 @@
-"""What a module over a graph offers of its ties: those between the rows, and how likely it takes others to be."""
+"""What a module over a graph offers of its ties: those between the rows, how likely it takes others to be, its attention."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from audit.core import Floats, Ints, ModelError
-from audit.data.graphs import Graphs
+from audit.data.graphs import Graphs, neighbourhood
+from audit.models.attentions import Attentions
 from audit.models.modes import evaluating
 
 if TYPE_CHECKING:
@@ -43,3 +44,28 @@ def linked(model: TorchModel, graphs: Graphs, pairs: Ints) -> Floats | None:
             + (f" from {found.min():g} to {found.max():g}" if found.size else "")
         )
     return found
+
+
+def attended(model: TorchModel, graphs: Graphs) -> Attentions:
+    """The weights (n, heads, nodes, nodes) of every layer around each row's node, from those that attend to those attended.
+
+    The nodes are those that a network of so many layers sees, the row's own first, as `neighbourhood` has them; rows with
+    fewer are filled up with zeros, and so are the weights on nodes that are too far away to be seen. By
+    module.attention(features, edge_index): of each layer its edges (2, m) and their weights (m, heads).
+    """
+    attention: Any = model.module.attention
+    with torch.no_grad(), evaluating(model.module):
+        edges = torch.as_tensor(graphs.edges.T.copy(), device=model.device)
+        told = [(e.cpu().numpy(), w.double().cpu().numpy()) for e, w in attention(model.tensor(graphs.features), edges)]
+    seen = [neighbourhood(graphs, row, len(told))[0] for row in range(len(graphs))]
+    count = max(map(len, seen), default=0)
+    layers = [np.zeros((len(seen), weights.shape[1], count, count)) for _, weights in told]
+    for row, nodes in enumerate(seen):
+        place = np.full(len(graphs.features), -1)
+        place[nodes] = np.arange(len(nodes))
+        for layer, (ends, weights) in zip(layers, told, strict=True):
+            source, target = place[ends]
+            inside = (source >= 0) & (target >= 0)
+            np.add.at(layer[row], (slice(None), target[inside], source[inside]), weights[inside].T)
+    names = tuple(f"layer {k + 1}" for k in range(len(told)))
+    return Attentions(layers=tuple(layers), kinds=("self",) * len(told), names=names)

@@ -8,9 +8,10 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from audit.core import Dataset, MissingOffer, ModelError, Origin, RunSpec, Spec, UsageError
+from audit.core import Dataset, MissingOffer, ModelError, NotApplicable, Origin, RunSpec, Spec, UsageError
 from audit.data.graphs import graph
 from audit.data.worlds.lending_network import lending_network
+from audit.explain.attention import attention_chefer, attention_raw, attention_rollout
 from audit.explain.games import game
 from audit.explain.gnn import gnn_explainer
 from audit.models.families.gcn import GCN
@@ -212,3 +213,41 @@ def test_gaps_grow_with_homophily():
     ]
     assert found[0] + 0.05 < found[1]
     assert found[1] + 0.02 < found[2]
+
+
+def test_attention_rolls_out_over_the_nodes_around(models, people):
+    """By the product of both layers' whole matrices, each row a softmax over a node and those who lead to it."""
+    model, nodes = models["gat"], len(people)
+    told = model.module.attention(model.tensor(people.inputs.features), torch.as_tensor(people.inputs.edges.T.copy()))
+    whole = []
+    for ends, weights in told:
+        matrix = np.zeros((nodes, nodes))
+        matrix[ends[1], ends[0]] = weights.double().mean(dim=1).numpy()
+        whole.append(matrix)
+    for residual, size in ((False, 2), (True, 2), (False, 1)):
+        mixed = [(np.eye(nodes) + matrix) / 2 if residual else matrix for matrix in whole]
+        wanted = mixed[1] @ mixed[0]
+        rows = np.array([4, 9])
+        played = game(model, people.inputs.take(rows), players="node", size=size, link="logit")
+        found = attention_rollout(played, residual=residual)
+        assert found.method == "attention rollout, read from the node itself"
+        for k, row in enumerate(rows):
+            places = [int(name.removeprefix("node ")) for name in found.players[k]]
+            np.testing.assert_allclose(found.values[k, : len(places)], wanted[row, places], atol=1e-6)
+            if size == 2:
+                assert found.values[k, : len(places)].sum() == pytest.approx(1 - wanted[row, row], abs=1e-5)
+    last = attention_raw(played)
+    np.testing.assert_allclose(last.values[1, : len(places)], whole[1][9, places], atol=1e-6)
+
+
+def test_attention_of_a_graph_is_told_of_nodes_by_weights_alone(models, people):
+    rows = people.inputs.take(np.array([4]))
+    with pytest.raises(NotApplicable, match='between nodes: it needs players="node", got "edge"'):
+        attention_rollout(game(models["gat"], rows, players="edge"))
+    by_node = game(models["gat"], rows, players="node", link="logit")
+    with pytest.raises(UsageError, match='query: of a graph "first"'):
+        attention_rollout(by_node, query="last")
+    with pytest.raises(NotApplicable, match="not Graphs"):
+        attention_chefer(by_node)
+    with pytest.raises(MissingOffer, match="needs a model that offers 'attention'"):
+        attention_rollout(game(models["gcn"], rows, players="node", link="logit"))

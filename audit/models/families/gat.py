@@ -19,6 +19,8 @@ class GAT(GraphNetwork):
     A node's weights on itself and on those with an edge to it are a softmax of LeakyReLU(a · [W x_i, W x_j]).
     """
 
+    offers = frozenset({"graph", "attention"})
+
     def __init__(self, *, features: int, classes: int, hidden: int = 4, heads: int = 4, dropout: float = 0.2) -> None:
         wide = whole("hidden", hidden, 1) * whole("heads", heads, 1)
         super().__init__(features=features, classes=classes, width=wide)
@@ -58,7 +60,7 @@ class GAT(GraphNetwork):
     "gat",
     title="Graph attention network",
     world="lending_network",
-    offers=("graph",),
+    offers=("graph", "attention"),
     promise=near_simple_convolutions,
     rows=2000,
     checks=SPARING,
