@@ -9,7 +9,7 @@ import torch
 
 from audit.core import Floats, Ints, ModelError
 from audit.data.graphs import Graphs, neighbourhood
-from audit.models.attentions import Attentions
+from audit.models.attentions import Attentions, Kind
 from audit.models.modes import evaluating
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def attended(model: TorchModel, graphs: Graphs) -> Attentions:
         for layer, (ends, weights) in zip(layers, told, strict=True):
             source, target = place[ends]
             inside = (source >= 0) & (target >= 0)
-            np.add.at(layer[row], (slice(None), target[inside], source[inside]), weights[inside].T)
-    names = tuple(f"layer {k + 1}" for k in range(len(told)))
-    return Attentions(layers=tuple(layers), kinds=("self",) * len(told), names=names)
+            near = np.zeros((count, count, weights.shape[1]))
+            np.add.at(near, (target[inside], source[inside]), weights[inside])
+            layer[row] = near.transpose(2, 0, 1)
+    kinds: tuple[Kind, ...] = tuple("self" for _ in told)
+    return Attentions(layers=tuple(layers), kinds=kinds, names=tuple(f"layer {k + 1}" for k in range(len(told))))

@@ -1,7 +1,6 @@
 """Graph networks: their layers by hand, ties that they expect, k classes, and gaps that grow with homophily."""
 
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +15,8 @@ from audit.explain.games import game
 from audit.explain.gnn import gnn_explainer
 from audit.models.families.gcn import GCN
 from audit.models.graph_network import Expecting
-from audit.models.graph_promises import linear_rule, near_simple_convolutions, scored, simple_convolutions
+from audit.models.graph_promises import simple_convolutions
 from audit.models.reference import trained
-from benchmarks.homophily import gaps
 
 CPU = Spec(run=RunSpec(device="cpu", threads=1))
 IDS = ("gcn", "gat", "gin")
@@ -174,45 +172,6 @@ def test_without_torch_geometric_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_geometric.nn", None)
     with pytest.raises(ModelError, match=r"pip install 'neural-audit\[geometric\]'"):
         GCN(features=2, classes=1)
-
-
-def test_the_best_linear_rule_is_that_of_least_squares():
-    x, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0.0, 0.0, 1.0, 1.0])
-    np.testing.assert_allclose(linear_rule(x, y), [0.8, -1.2])
-    np.testing.assert_allclose(scored(linear_rule(x, y), x), [-1.2, -0.4, 0.4, 1.2])
-
-
-@pytest.fixture(scope="module")
-def judged():
-    """Scores of a graph's rows: the known rule of another network, a person's own income and savings, and one answer for all."""
-    other = lending_network().draw(4000, np.random.default_rng(8))
-    rule = linear_rule(simple_convolutions(other.inputs), other.y)
-    return {
-        "rule": lambda x: scored(rule, simple_convolutions(x)),
-        "alone": lambda x: x.values[:, :2].sum(axis=1),
-        "mirrored": lambda x: -scored(rule, simple_convolutions(x)),
-        "none": lambda x: np.ones(len(x)),
-    }
-
-
-@pytest.mark.parametrize(
-    ("which", "kept"),
-    [("rule", [True, True]), ("alone", [True, False]), ("mirrored", [False, False]), ("none", [False, False])],
-)
-def test_promises_are_kept_by_a_rule_of_the_world_and_broken_by_what_reads_no_ties(monkeypatch, judged, which, kept):
-    monkeypatch.setattr("audit.models.graph_promises.NODES", 6000)
-    model = SimpleNamespace(predict=lambda x: 1 / (1 + np.exp(-judged[which](x))))
-    found = list(near_simple_convolutions(model, None, lending_network()))
-    assert [each.kept for each in found] == kept, found
-
-
-def test_gaps_grow_with_homophily():
-    """Of labels that differ alike, what ties bring in: five seeds of whole networks stand in benchmarks/homophily.py."""
-    found = [
-        gaps(lending_network(homophily=h), "gcn", 3, rows=800, unseen=4000, epochs=60).mean() for h in (0.5, 0.7, 0.9)
-    ]
-    assert found[0] + 0.05 < found[1]
-    assert found[1] + 0.02 < found[2]
 
 
 def test_attention_rolls_out_over_the_nodes_around(models, people):
