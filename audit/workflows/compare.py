@@ -50,7 +50,7 @@ FIGURES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
 # Of models of texts and of pictures with texts; a column for each that one of the models has.
 MORE: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "association effect": ("fairness.association", "effect_size", {"test": "own words"}),
-    "pronoun bias": ("fairness.pronouns", "mean_absolute_bias", {}),
+    "pronoun bias": ("fairness.pronouns", "mean_bias", {}),
     "pixels' overlap": ("performance.segmentation", "iou", {}),
 }
 CHECKS = (
