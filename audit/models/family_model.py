@@ -194,6 +194,12 @@ class FamilyModel(TorchModel):
         """The attention weights that the module uses on inputs; of a graph by module.attention(x, edges), see `attended`."""
         return attended(self, inputs) if isinstance(inputs, Graphs) else TorchModel.attentions(self, inputs)
 
+    def attention_gradients(self, inputs: Any, targets: Ints | None = None) -> Attentions:
+        """The same with gradients, see `TorchModel`; raises MissingOffer for graphs."""
+        if isinstance(inputs, Graphs):
+            raise MissingOffer(f"{self.family}: gradients of attention are not told for graphs, its weights are")
+        return TorchModel.attention_gradients(self, inputs, targets)
+
     def edges(self) -> Ints:
         """The ties (m, 2) between the nodes that are asked about, as row numbers."""
         return edges_between(self._nodes_of_rows())

@@ -208,5 +208,7 @@ def test_attention_of_a_graph_is_told_of_nodes_by_weights_alone(models, people):
         attention_rollout(by_node, query="last")
     with pytest.raises(NotApplicable, match="not Graphs"):
         attention_chefer(by_node)
+    with pytest.raises(MissingOffer, match="gradients of attention are not told for graphs"):
+        models["gat"].attention_gradients(rows)
     with pytest.raises(MissingOffer, match="needs a model that offers 'attention'"):
         attention_rollout(game(models["gcn"], rows, players="node", link="logit"))
