@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from torch import Tensor
 
-from audit.core import DataError, Dataset, Model
+from audit.core import DataError, Dataset, Model, UsageError
 from audit.data.texts import Texts
 from audit.data.worlds.base import World
 from audit.data.worlds.quadrature import sigmoid
@@ -42,3 +42,14 @@ def near_the_true_chances(model: Model, data: Dataset, world: World, *, within: 
     name = f"P({data.classes[1]}) where it is {worst:.2f}"
     why = "the furthest of all from its truth"
     yield Promise(name=name, value=means[worst], low=worst - within, high=worst + within, why=why)
+
+
+def sized(*, width: int, layers: int, heads: int, dropout: float, inner: int = 1) -> None:
+    """Raise UsageError unless a transformer of this size can be built: whole numbers from 1 on, width a multiple of heads."""
+    for name, value in (("width", width), ("layers", layers), ("heads", heads), ("inner", inner)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise UsageError(f"{name}: a whole number from 1 on, got {value!r}")
+    if width % heads:
+        raise UsageError(f"width: a multiple of heads = {heads}, got {width}")
+    if not 0 <= dropout < 1:
+        raise UsageError(f"dropout: a number in [0, 1), got {dropout!r}")

@@ -172,7 +172,7 @@ def test_what_it_refuses():
         clip(replace(data, y=np.zeros(20, dtype=np.int64)))
     with pytest.raises(DataError, match="have 3"):
         clip(replace(data, classes=("a", "b", "c")))
-    with pytest.raises(DataError, match="clip reads Captioned"):
+    with pytest.raises(DataError, match="clip reads pictures with captions"):
         clip(replace(data, inputs=data.inputs.images))
     with pytest.raises(UsageError, match="temperature: above 0"):
         clip(data, temperature=0.0)

@@ -60,8 +60,8 @@ def test_it_reads_the_words_of_gender_alone(plain, sentences):
     assert one == pytest.approx(0.8, abs=0.1)
     assert nobody == 0.5
     scores, men = plain.predict(sentences.inputs), sentences.groups["gender"].values == 1
-    assert scores[~men].mean() == pytest.approx(0.8, abs=0.05)
-    assert scores[men].mean() == pytest.approx(0.2, abs=0.05)
+    assert scores[~men].mean() == pytest.approx(0.8, abs=0.1)
+    assert scores[men].mean() == pytest.approx(0.2, abs=0.1)
 
 
 def test_hard_debiasing_before_and_after(sentences, plain):

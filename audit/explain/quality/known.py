@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,9 +13,11 @@ from audit.data.graphs import Graphs
 from audit.data.series import Series
 from audit.data.tabular import Tabular
 from audit.data.texts import Texts
-from audit.data.worlds.base import Explained
 from audit.explain.games import Game
 from audit.explain.masking.series import repeated
+
+if TYPE_CHECKING:
+    from audit.data.worlds.base import Explained
 
 DRAWN = "shapley (population)"  # Shapley values with an error of their own: on few players the others are exact
 
@@ -66,7 +68,7 @@ def _filler(inputs: Texts) -> int:
     return inputs.pad if inputs.mask is None else inputs.mask
 
 
-Truth = Callable[[Explained, Frame], "Floats | None"]
+Truth = Callable[["Explained", Frame], "Floats | None"]
 
 
 def _shapley(form: Explained, frame: Frame) -> Floats:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from audit.core import Cell, Context, Evidence, Floats, Measure, NotApplicable, Subject, Table, UsageError
 from audit.data.worlds.additive import LinearForm, NodeForm, TokenForm
-from audit.data.worlds.base import Explained
 from audit.data.worlds.forms import LogisticForm, RuleForm
 from audit.data.worlds.matching import MatchForm
 from audit.explain.attribution import Attribution
@@ -22,6 +22,9 @@ from audit.explain.sample import affordable, model_and_inputs, seed_of
 from audit.explain.shapley import shapley
 from audit.registry import check
 from audit.stats import z_quantile
+
+if TYPE_CHECKING:
+    from audit.data.worlds.base import Explained
 
 MOST = 24  # players in the table
 

@@ -16,7 +16,7 @@ from audit.data.worlds.occupations import SHARES
 from audit.models.cloze import cloze
 from audit.models.encoding import inputs_of
 from audit.models.family_model import FamilyModel, Reference
-from audit.models.foretold import annealed, near_the_true_chances, told_apart
+from audit.models.foretold import annealed, near_the_true_chances, sized, told_apart
 from audit.models.hugging import built
 from audit.models.promises import Promise
 from audit.models.seeds import seeded
@@ -186,6 +186,7 @@ def gpt(
     two epochs have a fifth and a 25th of the rate. Raises UsageError,
     DataError, ModelError where transformers is missing.
     """
+    sized(width=width, layers=layers, heads=heads, dropout=dropout)
     texts = inputs_of(data, Texts, "gpt")
     training = Training(epochs=epochs, batch=batch, optimiser="adamw", rate=rate, seed=seed)
     gap = cloze(data, "gpt")

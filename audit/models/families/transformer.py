@@ -20,7 +20,7 @@ from audit.models.blocks import Block, sinusoids
 from audit.models.cloze import cloze
 from audit.models.encoding import inputs_of
 from audit.models.family_model import FamilyModel, Reference
-from audit.models.foretold import annealed, near_the_true_chances, told_apart
+from audit.models.foretold import annealed, near_the_true_chances, sized, told_apart
 from audit.models.promises import Promise
 from audit.models.seeds import seeded
 from audit.models.sparing import SPARING
@@ -207,8 +207,7 @@ def transformer(
     """
     if positions not in get_args(Positions):
         raise UsageError(f"positions: one of {listed(get_args(Positions))}, got {positions!r}")
-    if heads < 1 or width < 1 or width % heads:
-        raise UsageError(f"width: a multiple of heads = {heads}, got {width}")
+    sized(width=width, layers=layers, heads=heads, inner=inner, dropout=dropout)
     texts = inputs_of(data, Texts, "transformer")
     training = Training(epochs=epochs, batch=batch, rate=rate, seed=seed)
     gap = cloze(data, "transformer")
