@@ -73,7 +73,7 @@ def pronouns(
     level = context.confidence
     known = {name: place for name in names if len(place := rows[name])}
     if not known:
-        raise DataError(f"occupations: none of {', '.join(names)} stands alone in a text")
+        raise DataError(f"occupations: none of {', '.join(map(repr, names))} stands alone in a text")
     share = _shares(known, shares, y)
     order = sorted(known, key=lambda name: (share[name], name))
     parts = [known[name] for name in order]
@@ -102,7 +102,7 @@ def _of(subject: Subject, pronoun: str) -> tuple[Floats, Ints, Ints | None]:
     classes = subject.data.classes
     if len(classes) != 2 or pronoun not in classes or subject.score is None or subject.score.ndim != 1:
         raise NotApplicable(
-            f"the classes must be two pronouns, {pronoun!r} among them; they are {', '.join(classes)}"
+            f"the classes must be two pronouns, {pronoun!r} among them; they are {', '.join(map(repr, classes))}"
             f"{suggest(pronoun, classes)}"
         )
     decision = (subject.score >= subject.threshold).astype(np.int64) if subject.decision is None else subject.decision
