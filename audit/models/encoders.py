@@ -17,6 +17,7 @@ from audit.data.worlds.base import Stratified
 from audit.models.encoding import inputs_of, labels_of, outputs_of
 from audit.models.family_model import Reference
 from audit.models.hugging import built
+from audit.models.options import share, whole
 from audit.models.promises import Promise, near_the_oracle
 from audit.models.seeds import seeded
 from audit.models.training import Training, log_loss, train
@@ -50,12 +51,10 @@ class Shape:
 
     def __post_init__(self) -> None:
         for name in ("width", "layers", "heads", "inner", "embedding"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name}: a whole number from 1 on, got {getattr(self, name)!r}")
+            whole(name, getattr(self, name))
         if self.width % self.heads:
             raise UsageError(f"width: a multiple of the {self.heads} heads, got {self.width}")
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout: a number in [0, 1), got {self.dropout!r}")
+        share("dropout", self.dropout)
 
     def options(self, outputs: int) -> dict[str, Any]:
         """The configuration of transformers."""

@@ -12,6 +12,7 @@ from audit.core import DataError, Dataset, Model, UsageError
 from audit.data.texts import Texts
 from audit.data.worlds.base import World
 from audit.data.worlds.quadrature import sigmoid
+from audit.models.options import share, whole
 from audit.models.promises import Promise
 from audit.models.training import Training
 
@@ -47,9 +48,7 @@ def near_the_true_chances(model: Model, data: Dataset, world: World, *, within: 
 def sized(*, width: int, layers: int, heads: int, dropout: float, inner: int = 1) -> None:
     """Raise UsageError unless a transformer of this size can be built: whole numbers from 1 on, width a multiple of heads."""
     for name, value in (("width", width), ("layers", layers), ("heads", heads), ("inner", inner)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise UsageError(f"{name}: a whole number from 1 on, got {value!r}")
+        whole(name, value)
     if width % heads:
         raise UsageError(f"width: a multiple of heads = {heads}, got {width}")
-    if not 0 <= dropout < 1:
-        raise UsageError(f"dropout: a number in [0, 1), got {dropout!r}")
+    share("dropout", dropout)

@@ -185,10 +185,3 @@ def whole(name: str, value: int, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise UsageError(f"{name}: a whole number from {least} on, got {value!r}")
     return int(value)
-
-
-def share(name: str, value: float) -> float:
-    """A number in [0, 1); raises UsageError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise UsageError(f"{name}: a number in [0, 1), got {value!r}")
-    return float(value)

@@ -13,6 +13,19 @@ from audit.core import UsageError, suggest
 from audit.data.tables import listed
 
 
+def whole(name: str, value: Any, least: int = 1) -> None:
+    """Raises UsageError unless the value is a whole number from `least` on."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UsageError(f"{name}: a whole number from {least} on, got {value!r}")
+
+
+def share(name: str, value: Any) -> float:
+    """The value as a number; raises UsageError unless it lies in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise UsageError(f"{name}: a number in [0, 1), got {value!r}")
+    return float(value)
+
+
 def check_options(id: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
     """Raises UsageError for a value of another kind than the function declares, naming what is allowed and what came.
 

@@ -15,6 +15,7 @@ from audit.data.series import Series
 from audit.data.tables import listed
 from audit.models.encoding import inputs_of, labels_of, outputs_of
 from audit.models.family_model import Reference
+from audit.models.options import whole
 from audit.models.promises import near_the_oracle
 from audit.models.seeds import seeded
 from audit.models.sparing import SPARING
@@ -63,8 +64,7 @@ class Recurrent(Reference):
         self.config = {"cell": cell, "columns": columns, "hidden": hidden, "outputs": outputs, "both": both}
         if cell not in get_args(Cell):
             raise UsageError(f"cell: one of {listed(get_args(Cell))}, got {cell!r}")
-        if not isinstance(hidden, int) or isinstance(hidden, bool) or hidden < 1:
-            raise UsageError(f"hidden: a whole number from 1 on, got {hidden!r}")
+        whole("hidden", hidden)
         self.front = Standard(columns)
         self.forwards = CELLS[cell](columns, hidden, batch_first=True)
         self.backwards = CELLS[cell](columns, hidden, batch_first=True) if both else None

@@ -15,6 +15,7 @@ from audit.core import DataError, ModelError, UsageError, suggest
 from audit.data.tables import listed
 from audit.models.feedback import Rule, feeding_back
 from audit.models.kfac import KFAC
+from audit.models.options import whole
 from audit.models.seeds import seeded
 
 Optimiser = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "kfac"]
@@ -58,9 +59,7 @@ class Training:
             if value not in allowed:
                 raise UsageError(f"{name}: one of {listed(allowed)}, got {value!r}{suggest(str(value), allowed)}")
         for name, least in (("epochs", 0), ("batch", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise UsageError(f"{name}: a whole number from {least} on, got {value!r}")
+            whole(name, getattr(self, name), least)
         if not 0 < self.step < math.inf:
             raise UsageError(f"rate: a number above 0, or None for the optimiser's own, got {self.rate!r}")
         if self.clip is not None and not 0 < self.clip < math.inf:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.core import UsageError
-from audit.models.debias.given import checked, number, whole
+from audit.models.debias.given import checked, number
 from audit.models.debias.selection import (
     Criterion,
     Debiased,
@@ -24,6 +24,7 @@ from audit.models.debias.selection import (
     picked,
     rounds,
 )
+from audit.models.options import whole
 from audit.models.seeds import seeded
 from audit.models.stack import layers_of
 from audit.models.training import log_loss

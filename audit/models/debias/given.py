@@ -25,12 +25,6 @@ def number(name: str, value: Any, what: str, *, least: float = 0.0, below: float
         raise UsageError(f"{name}: {what}, got {value!r}")
 
 
-def whole(name: str, value: Any) -> None:
-    """Raises UsageError unless the value is a whole number from 1 on."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UsageError(f"{name}: a whole number from 1 on, got {value!r}")
-
-
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     """Raises UsageError unless the value is one of those allowed."""
     if value not in allowed:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audit.models.debias.given import checked, number, whole
+from audit.models.debias.given import checked, number
 from audit.models.debias.selection import (
     Criterion,
     Debiased,
@@ -25,6 +25,7 @@ from audit.models.debias.selection import (
     picked,
     rounds,
 )
+from audit.models.options import whole
 from audit.models.seeds import seeded
 from audit.models.training import log_loss
 

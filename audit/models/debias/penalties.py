@@ -9,9 +9,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from audit.models.debias.given import checked, number, one_of, whole
+from audit.models.debias.given import checked, number, one_of
 from audit.models.debias.lagrangian import differences
 from audit.models.debias.selection import Criterion, Debiased, Rows, apart, batches, conditions, counted, logits, picked
+from audit.models.options import whole
 from audit.models.seeds import seeded
 from audit.models.training import log_loss
 

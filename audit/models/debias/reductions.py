@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from audit.core import DataError, Floats, Ints, ModelError
 from audit.fairness.mitigation import Constraint, exponentiated_gradient
-from audit.models.debias.given import number, one_of, rows_for, tried, whole
+from audit.models.debias.given import number, one_of, rows_for, tried
 from audit.models.debias.selection import Rows
+from audit.models.options import whole
 from audit.models.seeds import seeded
 from audit.models.training import Training, log_loss, train
 

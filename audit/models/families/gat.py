@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from audit.core import Dataset
-from audit.models.graph_network import GraphNetwork, convolutions, fitted, share, whole
+from audit.models.graph_network import GraphNetwork, convolutions, fitted, whole
 from audit.models.graph_promises import near_simple_convolutions
+from audit.models.options import share
 from audit.models.sparing import SPARING
 from audit.models.training import Training
 from audit.registry import family

@@ -17,6 +17,7 @@ from audit.data.worlds.base import World
 from audit.data.worlds.corpus import CAREER, FAMILY, FEMALE, MALE
 from audit.models.encoding import inputs_of
 from audit.models.family_model import FamilyModel, Reference
+from audit.models.options import whole
 from audit.models.promises import Promise
 from audit.models.seeds import seeded
 from audit.models.training import Training, train
@@ -152,9 +153,8 @@ def skip_gram(
     predicted by other words than those of the pairs, stay. Raises UsageError, DataError.
     """
     texts = inputs_of(data, Texts, "skip_gram")
-    for name, value, least in (("width", width, 1), ("negatives", negatives, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UsageError(f"{name}: a whole number from {least} on, got {value!r}")
+    whole("width", width)
+    whole("negatives", negatives)
     if debias not in get_args(Debias):
         raise UsageError(f"debias: one of {listed(get_args(Debias))}, got {debias!r}")
     training = Training(epochs=epochs, batch=batch, rate=rate, seed=seed)
